@@ -1,0 +1,140 @@
+/**
+ * The WebSocket between a proxy and control (mutual TLS, `/v1/proxy/feed`): JSON texts, one message each.
+ * The feed flows down; confirmations go both ways. Positions are given in commit order, so that a cursor
+ * never skips an event that committed late.
+ */
+import { z } from 'zod'
+import { groupName, id, protocol, resourceName, timeMs } from './names.ts'
+import { resource } from './resource.ts'
+
+/** `position` of a feed that was never read. */
+export const feedStart = 0
+
+export const messageBytesMax = 4 * 1024 * 1024
+
+/** One thing that changed. Each is complete in itself and idempotent. */
+export const feedEvent = z.discriminatedUnion('kind', [
+  /** Issued or extended: `token` is the signed grant; a higher revision replaces a lower one. */
+  z.strictObject({ kind: z.literal('grant'), token: z.string().max(8_192) }),
+  /** Ended early. `revision` is the lowest that would be valid again. */
+  z.strictObject({
+    kind: z.literal('grant-revoked'),
+    grantId: id,
+    revision: z.int().min(1),
+    orderedAtMs: timeMs,
+    reason: z.string().max(1_000),
+  }),
+  z.strictObject({ kind: z.literal('person-revoked'), personId: id, orderedAtMs: timeMs }),
+  /** A person may sign in again: certificates issued after `atMs` count. */
+  z.strictObject({ kind: z.literal('person-restored'), personId: id, atMs: timeMs }),
+  z.strictObject({
+    kind: z.literal('certificate-revoked'),
+    /** Hex, lower case, no leading zeros. */
+    serial: z.string().max(64),
+    orderedAtMs: timeMs,
+    /** After this it would have expired by itself and may be forgotten. */
+    expiresAtMs: timeMs,
+  }),
+  z.strictObject({
+    kind: z.literal('session-cut'),
+    sessionId: id,
+    orderedAtMs: timeMs,
+    reason: z.string().max(1_000),
+  }),
+  z.strictObject({ kind: z.literal('resource'), resource }),
+  z.strictObject({ kind: z.literal('resource-removed'), name: resourceName, orderedAtMs: timeMs }),
+  /** Keys that sign grants, leases and countersignatures: all that are valid now. */
+  z.strictObject({
+    kind: z.literal('keys'),
+    keys: z.array(z.strictObject({ kid: z.string().max(64), publicKeyPem: z.string().max(2_048) })),
+  }),
+  /** Authorities of people, PEM, all that are valid now. */
+  z.strictObject({ kind: z.literal('people-authorities'), pems: z.array(z.string().max(8_192)) }),
+])
+export type FeedEvent = z.infer<typeof feedEvent>
+
+export const toControl = z.discriminatedUnion('kind', [
+  /** First message. `cursor`: the last position this proxy has on disk. */
+  z.strictObject({
+    kind: z.literal('hello'),
+    cursor: z.int().nonnegative(),
+    version: z.string().max(64),
+    bootEpoch: z.string().max(64),
+  }),
+  /** Everything up to `position` is applied, and on disk. */
+  z.strictObject({ kind: z.literal('applied'), position: z.int().nonnegative() }),
+  /** May this person open this session now? Asked for every session, also for ones that will be refused. */
+  z.strictObject({
+    kind: z.literal('confirm'),
+    requestId: z.int().nonnegative(),
+    sessionId: id,
+    /** The grant of the cache; undefined when there is none (it may be on its way). */
+    grantId: id.optional(),
+    personId: id.optional(),
+    certificateSerial: z.string().max(64).optional(),
+    resource: z.string().max(253),
+    /** What the client named: a level or an account; '' for none. */
+    wanted: z.string().max(128),
+    protocol,
+  }),
+])
+export type ToControl = z.infer<typeof toControl>
+
+export const toProxy = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('welcome'),
+    proxyId: id,
+    group: groupName,
+    domain: z.string().max(253),
+    controlTimeMs: timeMs,
+  }),
+  /** A cursor too old, or a first start: forget all and take `events` as the whole state at `position`. */
+  z.strictObject({
+    kind: z.literal('resync'),
+    position: z.int().nonnegative(),
+    events: z.array(feedEvent),
+    /** More `resync` messages of the same position follow; the state is whole after the last. */
+    more: z.boolean(),
+  }),
+  z.strictObject({
+    kind: z.literal('events'),
+    /** Position of the last event in the list. */
+    position: z.int().nonnegative(),
+    events: z.array(feedEvent),
+  }),
+  /** Every second. The proxy's view is complete up to `position`. */
+  z.strictObject({
+    kind: z.literal('heartbeat'),
+    controlTimeMs: timeMs,
+    position: z.int().nonnegative(),
+    /** Signed lease; see tokens.ts. */
+    lease: z.string().max(4_096),
+  }),
+  z.strictObject({
+    kind: z.literal('confirmed'),
+    requestId: z.int().nonnegative(),
+    /** The grant as it is now, signed. */
+    token: z.string().max(8_192),
+    /** The feed as it was when this was decided: look at revocations again once it is reached. */
+    position: z.int().nonnegative(),
+    controlTimeMs: timeMs,
+  }),
+  z.strictObject({
+    kind: z.literal('denied'),
+    requestId: z.int().nonnegative(),
+    /** For the operator's log only. */
+    why: z.enum([
+      'no-person',
+      'person-revoked',
+      'certificate-revoked',
+      'no-resource',
+      'not-in-group',
+      'no-grant',
+      'grant-ended',
+      'error',
+    ]),
+    position: z.int().nonnegative(),
+    controlTimeMs: timeMs,
+  }),
+])
+export type ToProxy = z.infer<typeof toProxy>

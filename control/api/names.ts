@@ -1,0 +1,25 @@
+/** Words and shapes that several routes, the feed and the files share. */
+import { z } from 'zod'
+import { protocolNames } from '../../protocols/activity.ts'
+
+export const defaultRealm = 'default'
+
+export const realm = z.string().regex(/^[a-z][a-z0-9-]{0,30}$/)
+/** The name of a resource is a DNS label, because it is one. */
+export const resourceName = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a DNS label: a-z, 0-9 and "-"')
+export const groupName = resourceName
+export const email = z.email().max(254).toLowerCase()
+export const id = z.uuid()
+export const level = z.enum(['read', 'write', 'delete', 'admin'])
+export type Level = z.infer<typeof level>
+export const protocol = z.enum(protocolNames)
+export const role = z.enum(['engineer', 'admin', 'auditor'])
+export type Role = z.infer<typeof role>
+/** Unix milliseconds, as control's clock has them. */
+export const timeMs = z.int().nonnegative()
+export const reason = z.string().trim().min(1).max(1_000)
+export const retentionClass = z.string().regex(/^[a-z][a-z0-9-]{0,30}$/)
+/** A base64url or base64 text of bounded length. */
+export const base64 = (charactersMax: number) => z.string().max(charactersMax)

@@ -1,0 +1,349 @@
+/** Shapes of the API's bodies. Times are Unix milliseconds of control's clock. */
+import { z } from 'zod'
+import { outcomeStatuses } from '../../protocols/activity.ts'
+import * as names from './names.ts'
+import { resource, resourcesFile } from './resource.ts'
+
+export { groupName, reason } from './names.ts'
+
+const text = (charactersMax: number) => z.string().max(charactersMax)
+/** Where the next page starts; opaque, given by the page before. */
+const cursor = text(512)
+const pageSize = z.coerce.number().int().min(1).max(1_000).default(100)
+/** A moment: Unix milliseconds (as a query text). */
+const moment = z.coerce.number().int().nonnegative()
+
+export const pageQuery = z.strictObject({ cursor: cursor.optional(), limit: pageSize })
+export const page = <T extends z.ZodType>(item: T) =>
+  z.strictObject({ items: z.array(item), next: cursor.nullable() })
+export const done = z.strictObject({ done: z.literal(true) })
+export const health = z.strictObject({
+  ok: z.boolean(),
+  checks: z.record(z.string(), z.strictObject({ ok: z.boolean(), detail: z.string() })),
+})
+
+export const person = z.strictObject({
+  id: names.id,
+  email: names.email,
+  name: text(200),
+  roles: z.array(names.role),
+  state: z.enum(['active', 'revoked']),
+  createdAtMs: names.timeMs,
+})
+export type Person = z.infer<typeof person>
+export const personCreate = z.strictObject({
+  email: names.email,
+  name: text(200).optional(),
+  roles: z.array(names.role).min(1).default(['engineer']),
+})
+export const whoami = z.strictObject({
+  person,
+  realm: names.realm,
+  certificate: z.strictObject({ serial: text(64), expiresAtMs: names.timeMs }),
+  controlTimeMs: names.timeMs,
+})
+export const certificateIssue = z.strictObject({
+  /** PKCS #10, PEM. Only its public key is taken; names come from control. */
+  requestPem: text(16_384),
+  /** Default and maximum: control's configuration (8 hours). */
+  forMs: z.int().min(60_000).optional(),
+})
+export const certificate = z.strictObject({
+  certificatePem: text(16_384),
+  serial: text(64),
+  expiresAtMs: names.timeMs,
+  /** Authorities of the proxies' server certificates, PEM, concatenated. */
+  serverAuthoritiesPem: text(65_536),
+  /** Authority of control's own server certificate, PEM. */
+  controlAuthorityPem: text(65_536),
+})
+
+export const resourceView = z.strictObject({
+  name: names.resourceName,
+  protocol: names.protocol,
+  hostname: text(253),
+  levels: z.array(names.level),
+  group: names.groupName,
+  tags: z.record(z.string(), z.string()),
+  description: text(1_000).optional(),
+  owner: text(254).optional(),
+  /** The whole definition; for admins and auditors only. */
+  definition: resource.optional(),
+  updatedAtMs: names.timeMs,
+})
+export type ResourceView = z.infer<typeof resourceView>
+export const resourcesApply = z.strictObject({
+  file: resourcesFile,
+  /** Only say what would change. */
+  dryRun: z.boolean().default(false),
+  /** Remove resources that the file does not name. */
+  prune: z.boolean().default(false),
+  /** Refuse if the state is not the one a plan was made of. */
+  expectedVersion: z.int().nonnegative().optional(),
+})
+export const resourcesPlan = z.strictObject({
+  version: z.int().nonnegative(),
+  applied: z.boolean(),
+  changes: z.array(
+    z.strictObject({
+      action: z.enum(['add', 'change', 'remove', 'keep']),
+      name: names.resourceName,
+      /** For `change`: `path: old → new` lines. */
+      details: z.array(text(2_000)),
+      /** Live sessions that the change would cut. */
+      sessionsAffected: z.int().nonnegative(),
+    }),
+  ),
+})
+export type ResourcesPlan = z.infer<typeof resourcesPlan>
+
+export const grant = z.strictObject({
+  id: names.id,
+  revision: z.int().min(1),
+  personId: names.id,
+  personEmail: names.email,
+  resource: names.resourceName,
+  level: names.level,
+  state: z.enum(['live', 'ended', 'revoked']),
+  reason: names.reason,
+  madeBy: names.email,
+  madeAtMs: names.timeMs,
+  expiresAtMs: names.timeMs,
+  revokedAtMs: names.timeMs.nullable(),
+  revokedBy: names.email.nullable(),
+  revokeReason: text(1_000).nullable(),
+})
+export type Grant = z.infer<typeof grant>
+export const grantsQuery = pageQuery.extend({
+  person: names.email.optional(),
+  resource: names.resourceName.optional(),
+  state: z.enum(['live', 'ended', 'revoked', 'all']).default('live'),
+})
+const forMs = z
+  .int()
+  .min(1_000)
+  .max(30 * 86_400_000)
+export const grantMake = z.strictObject({
+  person: names.email,
+  resource: names.resourceName,
+  level: names.level,
+  forMs,
+  reason: names.reason,
+})
+export const grantExtend = z.strictObject({
+  /** Added to the present end. */
+  byMs: forMs,
+  reason: names.reason,
+})
+
+export const session = z.strictObject({
+  id: names.id,
+  state: z.enum(['live', 'closed']),
+  personId: names.id,
+  personEmail: names.email,
+  grantId: names.id,
+  resource: names.resourceName,
+  protocol: names.protocol,
+  level: names.level,
+  account: text(128),
+  proxyId: names.id,
+  remoteAddress: text(64),
+  attributes: z.record(z.string(), z.string()),
+  admittedBy: z.enum(['control', 'lease']),
+  openedAtMs: names.timeMs,
+  closedAtMs: names.timeMs.nullable(),
+  /** A cut reason or an end reason; null while live. */
+  endReason: text(64).nullable(),
+  cut: z
+    .strictObject({
+      reason: text(64),
+      orderedAtMs: names.timeMs,
+      lastByteAtMs: names.timeMs.nullable(),
+      closedAtMs: names.timeMs.nullable(),
+    })
+    .nullable(),
+  statements: z.int().nonnegative(),
+  bytesUp: z.int().nonnegative(),
+  bytesDown: z.int().nonnegative(),
+})
+export type SessionView = z.infer<typeof session>
+export const sessionsQuery = pageQuery.extend({
+  person: names.email.optional(),
+  resource: names.resourceName.optional(),
+  grant: names.id.optional(),
+  state: z.enum(['live', 'closed', 'all']).default('all'),
+})
+
+export const auditQuery = pageQuery.extend({
+  /** Part of the text, case-insensitive. */
+  text: text(1_000).optional(),
+  person: names.email.optional(),
+  resource: names.resourceName.optional(),
+  session: names.id.optional(),
+  since: moment.optional(),
+  until: moment.optional(),
+  order: z.enum(['newest', 'oldest']).default('newest'),
+})
+const parameter = z.discriminatedUnion('form', [
+  z.strictObject({ form: z.literal('text'), value: z.string() }),
+  z.strictObject({ form: z.literal('null') }),
+  z.strictObject({ form: z.literal('binary'), hex: z.string() }),
+])
+const outcomeStatus = z.enum(Object.keys(outcomeStatuses) as [keyof typeof outcomeStatuses])
+export const activity = z.strictObject({
+  proxyId: names.id,
+  epoch: text(64),
+  sequence: z.int().nonnegative(),
+  sessionId: names.id,
+  personEmail: names.email,
+  resource: names.resourceName,
+  protocol: names.protocol,
+  kind: text(32),
+  /** Microseconds since 1970, as the proxy's clock had it. */
+  atUs: z.int().nonnegative(),
+  text: z.string(),
+  /** Set when the whole text is in a blob and `text` is its beginning. */
+  textBlob: z.strictObject({ sha256: text(64), bytes: z.int() }).nullable(),
+  preparedName: z.string(),
+  parameters: z.array(parameter),
+  parametersBlob: z.strictObject({ sha256: text(64), bytes: z.int() }).nullable(),
+  redacted: z.boolean(),
+  /** Null while it runs (or while the outcome is on its way). */
+  outcome: z
+    .strictObject({
+      status: outcomeStatus,
+      rows: z.int().nullable(),
+      bytesUp: z.int(),
+      bytesDown: z.int(),
+      durationUs: z.int(),
+      tag: text(256),
+      errorCode: text(64),
+      errorText: z.string(),
+    })
+    .nullable(),
+})
+export type ActivityView = z.infer<typeof activity>
+export const auditPage = z.strictObject({
+  items: z.array(activity),
+  next: cursor.nullable(),
+  /** How far the index is behind what was received. */
+  indexLagMs: z.int().nonnegative(),
+})
+export const controlAction = z.strictObject({
+  sequence: z.int().nonnegative(),
+  atMs: names.timeMs,
+  action: text(64),
+  actorEmail: text(254),
+  target: text(512),
+  remoteAddress: text(64),
+  details: z.record(z.string(), z.unknown()).nullable(),
+})
+
+export const segmentsQuery = pageQuery.extend({
+  limit: z.coerce.number().int().min(1).max(100).default(20),
+  proxy: text(64).optional(),
+  /** Leave the payloads out (commitments stay). Reading payloads is audited. */
+  payloads: z.enum(['with', 'without']).default('without'),
+})
+export const segment = z.strictObject({
+  /** A proxy's id, or `control`. */
+  chain: text(64),
+  epoch: text(64),
+  firstBatch: z.int().nonnegative(),
+  lastBatch: z.int().nonnegative(),
+  /** Concatenated batches, base64. */
+  batches: z.string(),
+  /** Signed by the proxy (or control, for its own chain). Compact JWS. */
+  checkpoint: text(8_192),
+  /** The same head signed by control. Compact JWS. */
+  countersignature: text(8_192),
+  receivedAtMs: names.timeMs,
+})
+export type Segment = z.infer<typeof segment>
+export const auditKeys = z.strictObject({
+  keys: z.array(
+    z.strictObject({
+      kid: text(64),
+      chain: text(64),
+      use: z.enum(['checkpoint', 'countersignature']),
+      publicKeyPem: text(4_096),
+    }),
+  ),
+})
+export type AuditKeys = z.infer<typeof auditKeys>
+export const auditStatus = z.strictObject({
+  proxies: z.array(
+    z.strictObject({
+      proxyId: names.id,
+      connected: z.boolean(),
+      lastHeardAtMs: names.timeMs.nullable(),
+      entriesReceived: z.int(),
+      entriesIndexed: z.int(),
+      indexLagMs: z.int(),
+      quarantined: z.int(),
+    }),
+  ),
+})
+
+export const proxyGroup = z.strictObject({
+  name: names.groupName,
+  domain: text(253),
+  proxies: z.array(
+    z.strictObject({
+      id: names.id,
+      name: text(200),
+      state: z.enum(['connected', 'away']),
+      joinedAtMs: names.timeMs,
+    }),
+  ),
+})
+export const proxyGroupCreate = z.strictObject({
+  name: names.groupName,
+  domain: z
+    .string()
+    .max(253)
+    .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/),
+})
+export const joinToken = z.strictObject({
+  /** `sallyport-join.<secret>.<SHA-256 of control's authority>`; shown once. */
+  token: text(512),
+  expiresAtMs: names.timeMs,
+})
+export const proxyJoin = z.strictObject({
+  token: text(512),
+  name: text(200),
+  /** PKCS #10, PEM: key of the proxy's identity towards control, and for its checkpoints. */
+  clientRequestPem: text(16_384),
+  /** PKCS #10, PEM: key of the server certificate that engineers' clients see. */
+  serverRequestPem: text(16_384),
+})
+export const proxyRenew = proxyJoin.omit({ token: true, name: true })
+export const proxyJoined = z.strictObject({
+  proxyId: names.id,
+  realm: names.realm,
+  group: names.groupName,
+  domain: text(253),
+  clientCertificatePem: text(16_384),
+  serverCertificatePem: text(16_384),
+  controlAuthorityPem: text(65_536),
+  peopleAuthoritiesPem: text(65_536),
+  /** Set when control's realm is marked as a demo. */
+  demo: z.boolean(),
+})
+export type ProxyJoined = z.infer<typeof proxyJoined>
+export const segmentsStored = z.strictObject({
+  epoch: text(64),
+  /** Everything up to this batch is stored durably. */
+  acknowledgedBatch: z.int().nonnegative(),
+  countersignature: text(8_192),
+  /** Batches that conflict with stored ones and went to quarantine instead. */
+  quarantined: z.int().nonnegative(),
+})
+export const blobQuery = z.strictObject({
+  /** Session whose key encrypts it. */
+  session: names.id,
+  /** Where this part starts; parts of up to 8 MiB come in order. */
+  offset: z.coerce.number().int().nonnegative(),
+  /** Length of the whole. */
+  total: z.coerce.number().int().positive(),
+})

@@ -1,0 +1,6 @@
+/** Every protocol there is: one folder and one line each. */
+import type { ProtocolName } from './activity.ts'
+import type { Engine } from './engine.ts'
+import { postgres } from './postgres/index.ts'
+
+export const engines: Readonly<Record<ProtocolName, Engine>> = { postgres }

@@ -1,0 +1,61 @@
+/** Everything has a limit, and each limit has one name, here. Bytes, milliseconds and counts. */
+export interface Limits {
+  /** Open client connections of one proxy. */
+  connectionsMax: number
+  /** Connections of one client address that have not finished their handshake. */
+  handshakesPerAddressMax: number
+  /** Connections that have not finished their handshake, in all. */
+  handshakesMax: number
+  /** From accept to a complete start-up, TLS included. */
+  handshakeMs: number
+  /** Dial of a resource, its TLS and login included. */
+  upstreamConnectMs: number
+  /** Confirmation by control; past it, control counts as unreachable. */
+  confirmMs: number
+  sessionsMax: number
+  sessionsPerPersonMax: number
+  /** One message that is held whole in memory; larger ones are streamed and spilled. */
+  messageInMemoryBytesMax: number
+  /** One message at all. */
+  messageBytesMax: number
+  /** A start-up packet. */
+  startupBytesMax: number
+  /** What waits for its commit before going upstream, per session. */
+  forwardQueueBytesMax: number
+  /** Statement text or parameters inline in a record; longer ones become a blob. */
+  inlineTextBytesMax: number
+  /** Prepared statements and portals remembered per session. */
+  preparedMax: number
+  /** Statements sent and not yet answered per session. */
+  pipelineMax: number
+  /** What the farewell of a cut session may take before its sockets are destroyed. */
+  farewellMs: number
+  /** A session without traffic either way. 0 means never. */
+  idleMs: number
+  /** What SIGTERM waits for live sessions before cutting them. */
+  drainMs: number
+  /** Every refusal is sent this long after arrival, whatever its cause (or at a multiple of it). */
+  refusalMs: number
+}
+
+export const defaultLimits: Readonly<Limits> = {
+  connectionsMax: 10_000,
+  handshakesPerAddressMax: 256,
+  handshakesMax: 1_000,
+  handshakeMs: 10_000,
+  upstreamConnectMs: 10_000,
+  confirmMs: 2_000,
+  sessionsMax: 5_000,
+  sessionsPerPersonMax: 2_000,
+  messageInMemoryBytesMax: 64 * 1024,
+  messageBytesMax: 1024 * 1024 * 1024 - 1,
+  startupBytesMax: 10_000,
+  forwardQueueBytesMax: 1024 * 1024,
+  inlineTextBytesMax: 32 * 1024,
+  preparedMax: 10_000,
+  pipelineMax: 100_000,
+  farewellMs: 100,
+  idleMs: 0,
+  drainMs: 30_000,
+  refusalMs: 250,
+}
