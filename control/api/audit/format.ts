@@ -10,18 +10,25 @@
  * not for this reader): then flag `withheld` is set and the payload is its 32-byte commitment.
  *
  *     commitment = SHA-256(payload)
- *     link       = SHA-256(batch up to and with the previous link
- *                          | for each entry: its fixed part (flags without `withheld`, payload length as it was when
- *                            not withheld: see below) and meta, then its commitment if it has a payload)
+ *     link       = SHA-256(batch header with zero as its total length, up to and with the previous link
+ *                          | for each entry: its fixed part (flags without `withheld`; payload length 32 if it has
+ *                            a payload, else 0) and meta, then its commitment if it has a payload)
  *
- * For the link an entry's fixed part is taken with payload length 32 if it has a payload and 0 otherwise, so
- * that the same link comes out of both forms. The chain of an epoch starts from
- * `SHA-256("sallyport-epoch" | epoch)`; an epoch's first entry (`proxy-started`) names the head of the epoch before.
+ * Total length, `withheld` and payload lengths are normalised, so that the same link comes out of both forms;
+ * a reader checks all three against each other, so none can be changed unseen. A payload is never empty (it
+ * has its salt), so a payload length of 0 means that there is none.
+ *
+ * Batches and sequences count from 1 in each epoch. The chain of an epoch starts from
+ * `SHA-256("sallyport-epoch" | epoch)` as its first batch's previous link; the first entry of a proxy's epoch
+ * (`proxy-started`) names the head of the epoch before.
  */
 
 export const batchMagic = 0x53504231
 export const batchHeaderBytes = 4 + 4 + 16 + 8 + 8 + 4 + 8 + 32
 export const linkBytes = 32
+/** Number of the first batch of an epoch, and of its first entry: 0 stands for none. */
+export const firstBatchNumber = 1
+export const firstEntrySequence = 1
 export const saltBytes = 16
 export const entryFixedBytes = 1 + 1 + 16 + 8 + 8 + 4 + 4
 export const batchBytesMax = 64 * 1024 * 1024
