@@ -48,6 +48,7 @@ export const errorCodes = [
   'demo-in-production',
   'sealed-file-invalid',
   'usage',
+  'client-missing',
 ] as const
 
 export type ErrorCode = (typeof errorCodes)[number]
