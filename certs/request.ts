@@ -1,6 +1,5 @@
 import { createPublicKey, webcrypto, type KeyObject } from 'node:crypto'
-import 'reflect-metadata'
-import { Pkcs10CertificateRequest, Pkcs10CertificateRequestGenerator } from '@peculiar/x509'
+import { Pkcs10CertificateRequest, Pkcs10CertificateRequestGenerator } from './x509-library.ts'
 import { SallyportError } from '../protocols/kit/errors.ts'
 import { isP256 } from './key-signer.ts'
 

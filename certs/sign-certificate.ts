@@ -1,5 +1,4 @@
 import { randomBytes, X509Certificate, type KeyObject } from 'node:crypto'
-import 'reflect-metadata'
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -15,7 +14,7 @@ import {
   type Extension,
   type JsonGeneralNames,
   type JsonName,
-} from '@peculiar/x509'
+} from './x509-library.ts'
 import type { Clock } from '../protocols/kit/clock.ts'
 import { SallyportError } from '../protocols/kit/errors.ts'
 import type { Signer } from './signer.ts'
