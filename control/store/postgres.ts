@@ -1,0 +1,183 @@
+/** A schema of a PostgreSQL server: a pool for statements, and a connection of its own for LISTEN. */
+import pg from 'pg'
+import { SallyportError } from '../../protocols/kit/errors.ts'
+import { systemClock } from '../../protocols/kit/clock.ts'
+import { QueryError } from './query-error.ts'
+import type { Sql, Store, StoreEvents } from './store.ts'
+import { insideTransaction, refuseInsideTransaction } from './transaction-scope.ts'
+
+const connectionsMax = 10
+const connectMs = 5_000
+const statementMs = 60_000
+const relistenMs = 500
+const int8 = 20
+const int8Array = 1016
+
+function safeInteger(text: string): number {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value)) throw new Error(`integer above 2^53 - 1: ${text}`)
+  return value
+}
+const types: pg.CustomTypesConfig = {
+  getTypeParser(oid: number, format?: 'text' | 'binary') {
+    if (format !== 'binary') {
+      if (oid === int8) return safeInteger
+      if (oid === int8Array) {
+        return (text: string) =>
+          text === '{}' ? [] : text.slice(1, -1).split(',').map(safeInteger)
+      }
+    }
+    return pg.types.getTypeParser(oid, format as 'text') as unknown
+  },
+}
+
+/** Connects lazily: what is wrong with the URL shows at the first statement. */
+export function openPostgres(databaseUrl: string, schema: string, events: StoreEvents): Store {
+  const configuration: pg.PoolConfig = {
+    connectionString: databaseUrl,
+    options: `-c search_path=${schema}`,
+    application_name: `sallyport-control-${schema}`,
+    connectionTimeoutMillis: connectMs,
+    keepAlive: true,
+    types,
+  }
+  const pool = new pg.Pool({
+    ...configuration,
+    max: connectionsMax,
+    statement_timeout: statementMs,
+    idle_in_transaction_session_timeout: statementMs,
+  })
+  pool.on('error', (error) => events.troubled?.(error))
+  const identity = {}
+  const listeners = new Set<{ stop(): Promise<void> }>()
+  let closed: Promise<void> | undefined
+
+  return {
+    query<T>(text: string, parameters?: readonly unknown[]) {
+      refuseInsideTransaction(identity)
+      return send<T>(pool, text, parameters)
+    },
+    async transaction<T>(run: (sql: Sql) => Promise<T>) {
+      refuseInsideTransaction(identity)
+      const client = await pool.connect().catch((error: unknown) => {
+        throw translate(error)
+      })
+      // A connection that fails between two statements says so here, and again at the next one.
+      const troubled = (error: Error): void => events.troubled?.(error)
+      client.on('error', troubled)
+      const sql: Sql = {
+        query: <R>(text: string, parameters?: readonly unknown[]) =>
+          send<R>(client, text, parameters),
+      }
+      let broken = false
+      try {
+        await sql.query('begin')
+        const result = await insideTransaction(identity, sql, run)
+        await sql.query('commit')
+        return result
+      } catch (error) {
+        await sql.query('rollback').catch(() => (broken = true))
+        throw error
+      } finally {
+        client.off('error', troubled)
+        client.release(broken)
+      }
+    },
+    async listen(channel, ring) {
+      const listener = await startListener(configuration, channel, ring, events)
+      listeners.add(listener)
+      return async () => {
+        listeners.delete(listener)
+        await listener.stop()
+      }
+    },
+    close() {
+      closed ??= Promise.all([...listeners].map((listener) => listener.stop())).then(() =>
+        pool.end(),
+      )
+      return closed
+    },
+  }
+}
+
+async function send<T>(
+  to: pg.Pool | pg.PoolClient,
+  text: string,
+  parameters: readonly unknown[] | undefined,
+): Promise<T[]> {
+  try {
+    // Without parameters: the simple protocol, which allows several statements.
+    const result: unknown =
+      parameters === undefined || parameters.length === 0
+        ? await to.query(text)
+        : await to.query(text, [...parameters])
+    const last = (Array.isArray(result) ? result.at(-1) : result) as pg.QueryResult
+    return last.rows as T[]
+  } catch (error) {
+    throw translate(error)
+  }
+}
+
+/** SQLSTATE classes that speak of the server and not of the statement (PostgreSQL, appendix A). */
+const serverTrouble = /^(08|53|57P|58)/
+
+function translate(error: unknown): Error {
+  if (error instanceof pg.DatabaseError && !serverTrouble.test(error.code ?? '')) {
+    return new QueryError(error.message, error.code ?? 'XX000', error.constraint)
+  }
+  const message = error instanceof Error ? error.message || error.name : String(error)
+  return new SallyportError('store-unavailable', `PostgreSQL: ${message}`, {
+    clientMessage: 'control’s store does not answer',
+    hint: 'try again; if it lasts, ask the operator to look at the log of control',
+    cause: error,
+  })
+}
+
+async function startListener(
+  configuration: pg.PoolConfig,
+  channel: string,
+  ring: () => void,
+  events: StoreEvents,
+): Promise<{ stop(): Promise<void> }> {
+  let stopped = false
+  let client: pg.Client | undefined
+  let retry: { cancel(): void } | undefined
+
+  const connect = async (): Promise<void> => {
+    const next = new pg.Client(configuration)
+    let lost = false
+    const relisten = (error?: Error): void => {
+      if (lost || stopped) return
+      lost = true
+      if (error !== undefined) events.troubled?.(error)
+      next.end().catch(() => {})
+      retry = systemClock.startTimer(relistenMs, () => {
+        connect().catch(() => {})
+      })
+    }
+    next.on('error', relisten)
+    next.on('end', () => relisten())
+    next.on('notification', ring)
+    try {
+      await next.connect()
+      await next.query(`listen ${pg.escapeIdentifier(channel)}`)
+    } catch (error) {
+      relisten(translate(error))
+      return
+    }
+    if (stopped) {
+      await next.end()
+      return
+    }
+    client = next
+    ring()
+  }
+  await connect()
+  return {
+    async stop() {
+      stopped = true
+      retry?.cancel()
+      await client?.end().catch(() => {})
+    },
+  }
+}
