@@ -1,0 +1,177 @@
+/**
+ * Every command of `sally`, once: its words, one sentence, and the file that declares it. A file is loaded only when
+ * its command runs (or its help or the completion is asked for), so that each start stays fast.
+ */
+import type { Command } from 'commander'
+import type { Cli } from './cli.ts'
+
+/** Adds arguments, options and the action to the command that carries its name already. */
+export type Declare = (command: Command, cli: Cli) => void
+
+export interface CatalogEntry {
+  /** "grant" or "sessions cut". */
+  readonly path: string
+  readonly summary: string
+  readonly load: () => Promise<Declare>
+}
+
+export const groupSummaries: Readonly<Record<string, string>> = {
+  audit: 'Search, read, export and verify the audit',
+  certificates: 'Revoke certificates',
+  people: 'People and their certificates',
+  proxy: 'Proxies and their join tokens',
+  secret: 'The sealed file of a proxy’s secrets',
+}
+
+export const catalog: readonly CatalogEntry[] = [
+  {
+    path: 'connect',
+    summary: 'Open a resource with its own client (psql)',
+    load: async () => (await import('./commands/connect.ts')).declareConnect,
+  },
+  {
+    path: 'resources',
+    summary: 'What you can reach',
+    load: async () => (await import('./commands/resources.ts')).declareResources,
+  },
+  {
+    path: 'grants',
+    summary: 'Who may reach what, and until when',
+    load: async () => (await import('./commands/grants.ts')).declareGrants,
+  },
+  {
+    path: 'grant',
+    summary: 'Let a person reach a resource for some time',
+    load: async () => (await import('./commands/grant.ts')).declareGrant,
+  },
+  {
+    path: 'extend',
+    summary: 'Move the end of a live grant; its sessions go on',
+    load: async () => (await import('./commands/extend.ts')).declareExtend,
+  },
+  {
+    path: 'revoke',
+    summary: 'End a grant now and cut its sessions',
+    load: async () => (await import('./commands/revoke.ts')).declareRevoke,
+  },
+  {
+    path: 'sessions',
+    summary: 'Connections, live and closed',
+    load: async () => (await import('./commands/sessions.ts')).declareSessions,
+  },
+  {
+    path: 'sessions cut',
+    summary: 'Cut a live session',
+    load: async () => (await import('./commands/sessions-cut.ts')).declareSessionsCut,
+  },
+  {
+    path: 'audit search',
+    summary: 'Find statements',
+    load: async () => (await import('./commands/audit-search.ts')).declareAuditSearch,
+  },
+  {
+    path: 'audit actions',
+    summary: 'Decisions, changes and readings of the audit',
+    load: async () => (await import('./commands/audit-actions.ts')).declareAuditActions,
+  },
+  {
+    path: 'audit verify',
+    summary: 'Prove that nothing was changed, cut off or swapped',
+    load: async () => (await import('./commands/audit-verify.ts')).declareAuditVerify,
+  },
+  {
+    path: 'audit export',
+    summary: 'Write the chains into a file that can be verified anywhere',
+    load: async () => (await import('./commands/audit-export.ts')).declareAuditExport,
+  },
+  {
+    path: 'audit status',
+    summary: 'What arrived from each proxy, and how far the index is',
+    load: async () => (await import('./commands/audit-status.ts')).declareAuditStatus,
+  },
+  {
+    path: 'apply',
+    summary: 'Make the resources what a file says',
+    load: async () => (await import('./commands/apply.ts')).declareApply,
+  },
+  {
+    path: 'people list',
+    summary: 'People, their roles and state',
+    load: async () => (await import('./commands/people-list.ts')).declarePeopleList,
+  },
+  {
+    path: 'people add',
+    summary: 'Add a person',
+    load: async () => (await import('./commands/people-add.ts')).declarePeopleAdd,
+  },
+  {
+    path: 'people revoke',
+    summary: 'End every session and certificate of a person',
+    load: async () => (await import('./commands/people-revoke.ts')).declarePeopleRevoke,
+  },
+  {
+    path: 'people restore',
+    summary: 'Let a revoked person in again',
+    load: async () => (await import('./commands/people-restore.ts')).declarePeopleRestore,
+  },
+  {
+    path: 'people certificate',
+    summary: 'Make a signed-in home for a person',
+    load: async () => (await import('./commands/people-certificate.ts')).declarePeopleCertificate,
+  },
+  {
+    path: 'certificates revoke',
+    summary: 'Revoke one certificate and cut its sessions',
+    load: async () => (await import('./commands/certificates-revoke.ts')).declareCertificatesRevoke,
+  },
+  {
+    path: 'secret set',
+    summary: 'Put a secret into a proxy’s sealed file',
+    load: async () => (await import('./commands/secret-set.ts')).declareSecretSet,
+  },
+  {
+    path: 'secret list',
+    summary: 'Names of the secrets in a proxy’s sealed file',
+    load: async () => (await import('./commands/secret-list.ts')).declareSecretList,
+  },
+  {
+    path: 'proxy join-token',
+    summary: 'Make a token with which one proxy joins',
+    load: async () => (await import('./commands/proxy-join-token.ts')).declareProxyJoinToken,
+  },
+  {
+    path: 'proxy list',
+    summary: 'Proxies by group',
+    load: async () => (await import('./commands/proxy-list.ts')).declareProxyList,
+  },
+  {
+    path: 'whoami',
+    summary: 'Who control takes you for, and until when',
+    load: async () => (await import('./commands/whoami.ts')).declareWhoami,
+  },
+  {
+    path: 'doctor',
+    summary: 'Check everything on the way, and say what mends it',
+    load: async () => (await import('./commands/doctor.ts')).declareDoctor,
+  },
+  {
+    path: 'completion',
+    summary: 'Print the completion script of a shell',
+    load: async () => (await import('./commands/completion.ts')).declareCompletion,
+  },
+  {
+    path: 'help',
+    summary: 'Help on a command, or on: exit-codes, environment, json',
+    load: async () => (await import('./commands/help.ts')).declareHelp,
+  },
+]
+
+/** The entry whose words begin these arguments (options are passed over), longest first. */
+export function findEntry(argv: readonly string[]): CatalogEntry | undefined {
+  const end = argv.indexOf('--')
+  const words = argv.slice(0, end < 0 ? argv.length : end).filter((word) => !word.startsWith('-'))
+  return (
+    catalog.find(({ path }) => path === words.slice(0, 2).join(' ')) ??
+    catalog.find(({ path }) => path === words[0])
+  )
+}

@@ -1,0 +1,80 @@
+import { Option, type Command } from 'commander'
+import type { Grant } from '../../api/shapes.ts'
+import type { Cli } from '../cli.ts'
+import { addPageOptions, noteMore, readPages, type PageOptions } from '../pages.ts'
+import { shortIds } from '../short-ids.ts'
+import { relativeTime } from '../show-time.ts'
+import type { Cell } from '../table.ts'
+import { withApi } from '../with-api.ts'
+
+interface GrantsOptions extends PageOptions {
+  person?: string
+  resource?: string
+  state: 'live' | 'ended' | 'revoked' | 'all'
+  mine?: boolean
+}
+
+/** `sally grants [--person --resource --state --mine]` */
+export function declareGrants(command: Command, cli: Cli): void {
+  const states = ['live', 'ended', 'revoked', 'all']
+  addPageOptions(
+    command
+      .option('--person <email>', 'only of this person')
+      .option('--resource <name>', 'only of this resource')
+      .addOption(
+        new Option('--state <state>', 'only in this state').choices(states).default('live'),
+      )
+      .addOption(new Option('--mine', 'only your own').conflicts('person')),
+  ).action(async (options: GrantsOptions) => {
+    const page = await withApi(cli, async ({ api, home, progress }) => {
+      const person = options.mine === true ? home.config.email : options.person
+      const filter = {
+        state: options.state,
+        ...(person === undefined ? {} : { person }),
+        ...(options.resource === undefined ? {} : { resource: options.resource }),
+      }
+      return readPages<Grant, { items: Grant[]; next: string | null }>(
+        options,
+        (query) => api.call('grants', { query: { ...query, ...filter } }),
+        (count) => progress.update(`reading grants, ${count}`),
+      )
+    })
+    cli.answer(page, () => showGrants(cli, page.items, options.state))
+    noteMore(cli, page)
+  })
+}
+
+function showGrants(cli: Cli, grants: readonly Grant[], state: string): string {
+  if (grants.length === 0) {
+    return `no ${state === 'all' ? '' : `${state} `}grants\nan admin makes one: sally grant PERSON RESOURCE --level read --for 1h --reason TEXT`
+  }
+  const nowMs = cli.clock.wallMs()
+  const short = shortIds(grants.map(({ id }) => id))
+  return cli.table(
+    [
+      { header: 'GRANT' },
+      { header: 'PERSON', shrinks: true },
+      { header: 'RESOURCE', shrinks: true },
+      { header: 'LEVEL' },
+      { header: 'STATE' },
+      { header: 'ENDS' },
+      { header: 'MADE BY', shrinks: true },
+      { header: 'REASON', shrinks: true },
+    ],
+    grants.map((grant) => [
+      short(grant.id),
+      grant.personEmail,
+      grant.resource,
+      grant.level,
+      stateCell(grant.state),
+      relativeTime(grant.revokedAtMs ?? grant.expiresAtMs, nowMs),
+      grant.madeBy,
+      grant.reason,
+    ]),
+  )
+}
+
+function stateCell(state: Grant['state']): Cell {
+  const styles = { live: 'green', ended: 'dim', revoked: 'red' } as const
+  return { text: state, style: styles[state] }
+}

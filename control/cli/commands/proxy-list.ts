@@ -1,0 +1,42 @@
+import type { Command } from 'commander'
+import type { Cli } from '../cli.ts'
+import { shortIds } from '../short-ids.ts'
+import { relativeTime } from '../show-time.ts'
+import type { Cell } from '../table.ts'
+import { withApi } from '../with-api.ts'
+
+/** `sally proxy list` */
+export function declareProxyList(command: Command, cli: Cli): void {
+  command.action(async () => {
+    const groups = await withApi(cli, ({ api }) => api.call('groups'))
+    const nowMs = cli.clock.wallMs()
+    const short = shortIds(groups.items.flatMap(({ proxies }) => proxies.map(({ id }) => id)))
+    const rows = groups.items.flatMap((group): Cell[][] =>
+      group.proxies.length === 0
+        ? [[group.name, `*.${group.domain}`, '', '(none has joined)', '', '']]
+        : group.proxies.map((proxy) => [
+            group.name,
+            `*.${group.domain}`,
+            short(proxy.id),
+            proxy.name,
+            { text: proxy.state, style: proxy.state === 'connected' ? 'green' : 'yellow' },
+            relativeTime(proxy.joinedAtMs, nowMs),
+          ]),
+    )
+    cli.answer(groups, () =>
+      rows.length === 0
+        ? 'no proxy groups'
+        : cli.table(
+            [
+              { header: 'GROUP' },
+              { header: 'NAMES', shrinks: true },
+              { header: 'PROXY' },
+              { header: 'NAME', shrinks: true },
+              { header: 'STATE' },
+              { header: 'JOINED' },
+            ],
+            rows,
+          ),
+    )
+  })
+}

@@ -1,0 +1,81 @@
+import type { Command } from 'commander'
+import type { SessionView } from '../../api/shapes.ts'
+import type { Cli } from '../cli.ts'
+import { addPageOptions, noteMore, readPages, type PageOptions } from '../pages.ts'
+import { shortIds } from '../short-ids.ts'
+import { relativeTime, shortBytes } from '../show-time.ts'
+import { formatDuration } from '../../api/duration.ts'
+import type { Cell } from '../table.ts'
+import { withApi } from '../with-api.ts'
+
+interface SessionsOptions extends PageOptions {
+  live?: boolean
+  person?: string
+  resource?: string
+}
+
+/** `sally sessions [--live --person --resource]` */
+export function declareSessions(command: Command, cli: Cli): void {
+  addPageOptions(
+    command
+      .option('--live', 'only those that are open')
+      .option('--person <email>', 'only of this person')
+      .option('--resource <name>', 'only of this resource'),
+  ).action(async (options: SessionsOptions) => {
+    const filter = {
+      state: options.live === true ? ('live' as const) : ('all' as const),
+      ...(options.person === undefined ? {} : { person: options.person }),
+      ...(options.resource === undefined ? {} : { resource: options.resource }),
+    }
+    const page = await withApi(cli, ({ api, progress }) =>
+      readPages<SessionView, { items: SessionView[]; next: string | null }>(
+        options,
+        (query) => api.call('sessions', { query: { ...query, ...filter } }),
+        (count) => progress.update(`reading sessions, ${count}`),
+      ),
+    )
+    cli.answer(page, () =>
+      page.items.length === 0
+        ? `no ${options.live === true ? 'live ' : ''}sessions`
+        : showSessions(cli, page.items),
+    )
+    noteMore(cli, page)
+  })
+}
+
+function showSessions(cli: Cli, sessions: readonly SessionView[]): string {
+  const nowMs = cli.clock.wallMs()
+  const short = shortIds(sessions.map(({ id }) => id))
+  return cli.table(
+    [
+      { header: 'SESSION' },
+      { header: 'PERSON', shrinks: true },
+      { header: 'RESOURCE', shrinks: true },
+      { header: 'LEVEL' },
+      { header: 'STATE', shrinks: true },
+      { header: 'OPENED' },
+      { header: 'LASTED', align: 'right' },
+      { header: 'STATEMENTS', align: 'right' },
+      { header: 'DOWN', align: 'right' },
+      { header: 'FROM', shrinks: true },
+    ],
+    sessions.map((session) => [
+      short(session.id),
+      session.personEmail,
+      session.resource,
+      session.level,
+      stateCell(session),
+      relativeTime(session.openedAtMs, nowMs),
+      formatDuration((session.closedAtMs ?? nowMs) - session.openedAtMs),
+      session.statements,
+      shortBytes(session.bytesDown),
+      session.remoteAddress,
+    ]),
+  )
+}
+
+function stateCell(session: SessionView): Cell {
+  if (session.state === 'live') return { text: 'live', style: 'green' }
+  if (session.cut !== null) return { text: `cut: ${session.cut.reason}`, style: 'red' }
+  return { text: session.endReason ?? 'closed', style: 'dim' }
+}

@@ -1,0 +1,40 @@
+/** One line on standard error for what takes longer than a second; only where somebody looks. */
+import type { Timer } from '../../protocols/kit/clock.ts'
+import type { Cli } from './cli.ts'
+
+export interface Progress {
+  /** What is being done now. */
+  update(label: string): void
+  /** Wipes the line. To be called before anything else is written. */
+  end(): void
+}
+
+const quietMs = 1_000
+const frameMs = 120
+const frames = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏']
+
+export function startProgress(cli: Cli, label: string): Progress {
+  if (!cli.progressVisible) return { update: () => undefined, end: () => undefined }
+  const startedMs = cli.clock.monotonicMs()
+  let current = label
+  let frame = 0
+  let shown = false
+  const draw = (): void => {
+    shown = true
+    frame = (frame + 1) % frames.length
+    const seconds = Math.floor((cli.clock.monotonicMs() - startedMs) / 1_000)
+    cli.writeError(`\r\u001b[2K${frames[frame]} ${current} … ${seconds}s`)
+    timer = cli.clock.startTimer(frameMs, draw)
+  }
+  let timer: Timer = cli.clock.startTimer(quietMs, draw)
+  return {
+    update(next) {
+      current = next
+    },
+    end() {
+      timer.cancel()
+      if (shown) cli.writeError('\r\u001b[2K')
+      shown = false
+    },
+  }
+}

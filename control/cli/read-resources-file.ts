@@ -1,0 +1,129 @@
+/** A resources file in YAML, with the line and column of every mistake: of the language, of the schema, of names. */
+import {
+  LineCounter,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  parseDocument,
+  type Document,
+  type Node,
+} from 'yaml'
+import { z } from 'zod'
+import { InvalidInput, type Problem } from '../api/problem.ts'
+import { resourcesFile } from '../api/resource.ts'
+
+export type ResourcesFile = z.output<typeof resourcesFile>
+type Issue = NonNullable<Problem['issues']>[number]
+type Path = readonly PropertyKey[]
+
+export const resourcesFileBytesMax = 16 * 1024 * 1024
+const issuesMax = 100
+
+/** Throws `config-invalid` with all issues, each with its line and column (from 1). */
+export function readResourcesFile(text: string, fileName: string): ResourcesFile {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
+  const mistakes = [...document.errors, ...document.warnings].map((error): Issue => {
+    const { line, col } = lines.linePos(error.pos[0])
+    return { path: '', message: error.message, line, column: col }
+  })
+  if (mistakes.length > 0) throw refusal(fileName, mistakes)
+  const place = (path: Path): { line: number; column: number } => {
+    const { line, col } = lines.linePos(offsetOf(document, path))
+    return { line, column: col }
+  }
+  const parsed = resourcesFile.safeParse(document.toJS({ maxAliasCount: 100 }) ?? {})
+  if (!parsed.success) {
+    const issues = parsed.error.issues.flatMap((issue): Issue[] =>
+      flatten(issue).map(({ path, message }) => ({
+        path: showPath(path),
+        message,
+        ...place(path),
+      })),
+    )
+    throw refusal(fileName, issues)
+  }
+  const repeated = repeatedNames(parsed.data, place)
+  if (repeated.length > 0) throw refusal(fileName, repeated)
+  return parsed.data
+}
+
+/** Control's own issues, found again in the file. */
+export function placeIssues(text: string, issues: readonly Issue[]): Issue[] {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines })
+  return issues.map((issue) => {
+    const path = parsePath(issue.path.replace(/^file\.?/, ''))
+    if (path.length === 0) return issue
+    const { line, col } = lines.linePos(offsetOf(document, path))
+    return { ...issue, line, column: col }
+  })
+}
+
+function repeatedNames(file: ResourcesFile, place: (path: Path) => object): Issue[] {
+  const first = new Map<string, number>()
+  return file.resources.flatMap(({ name }, index) => {
+    const before = first.get(name)
+    if (before === undefined) {
+      first.set(name, index)
+      return []
+    }
+    const path = ['resources', index, 'name']
+    const message = `the name ${JSON.stringify(name)} is taken by resources[${before}]`
+    return [{ path: showPath(path), message, ...place(path) }]
+  })
+}
+
+/** An unknown key is reported at the key itself, one issue each; the rest as it is. */
+function flatten(issue: z.core.$ZodIssue): { path: Path; message: string }[] {
+  if (issue.code !== 'unrecognized_keys') return [{ path: issue.path, message: issue.message }]
+  return issue.keys.map((key) => ({ path: [...issue.path, key], message: 'is not known here' }))
+}
+
+/** Where the value of a path stands; of what is missing, where the thing stands that lacks it. */
+function offsetOf(document: Document, path: Path): number {
+  let node: unknown = document.contents
+  let offset = isNode(node) ? (node.range?.[0] ?? 0) : 0
+  for (const step of path) {
+    if (isAlias(node)) node = node.resolve(document)
+    if (isMap(node)) {
+      const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === String(step))
+      if (pair === undefined) break
+      if (isNode(pair.key)) offset = pair.key.range?.[0] ?? offset
+      node = pair.value
+      if (isScalar(node)) offset = node.range?.[0] ?? offset
+    } else if (isSeq(node)) {
+      node = node.items[Number(step)]
+      if (!isNode(node)) break
+      offset = node.range?.[0] ?? offset
+    } else {
+      break
+    }
+  }
+  return offset
+}
+
+function isNode(value: unknown): value is Node {
+  return isScalar(value) || isMap(value) || isSeq(value) || isAlias(value)
+}
+
+function showPath(path: Path): string {
+  return path
+    .map((step, index) =>
+      typeof step === 'number' ? `[${step}]` : `${index > 0 ? '.' : ''}${String(step)}`,
+    )
+    .join('')
+}
+
+function parsePath(path: string): (string | number)[] {
+  return path
+    .split(/[.[\]/]+/)
+    .filter((step) => step !== '')
+    .map((step) => (/^\d+$/.test(step) ? Number(step) : step))
+}
+
+function refusal(fileName: string, issues: readonly Issue[]): InvalidInput {
+  const count = issues.length === 1 ? 'a mistake' : `${issues.length} mistakes`
+  return new InvalidInput('config-invalid', `${fileName} has ${count}`, issues.slice(0, issuesMax))
+}
