@@ -1,15 +1,14 @@
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { SallyportError } from '../../../protocols/kit/errors.ts'
-import { writePrivateFile } from '../../../protocols/kit/private-file.ts'
 import { parseDuration } from '../../api/duration.ts'
 import type { Cli } from '../cli.ts'
 import { findPerson } from '../find-person.ts'
-import { homeFiles, type HomeConfig } from '../home.ts'
 import { printable } from '../printable.ts'
 import { localTime, relativeTime } from '../show-time.ts'
 import { withApi } from '../with-api.ts'
+import { writeHome } from '../write-home.ts'
 
 /** `sally people certificate EMAIL --home DIR [--for DURATION] [--replace]` */
 export function declarePeopleCertificate(command: Command, cli: Cli): void {
@@ -58,26 +57,4 @@ function refuseUsedDirectory(directory: string, replace: boolean): void {
     clientMessage: `${directory} is there already and not empty`,
     hint: 'name another directory, or add --replace to renew the home that is there',
   })
-}
-
-interface IssuedFiles {
-  readonly certificatePem: string
-  readonly serverAuthoritiesPem: string
-  readonly controlAuthorityPem: string
-}
-
-/** The key goes first: a home without a certificate is signed out, one without its key is broken. */
-function writeHome(
-  directory: string,
-  config: HomeConfig,
-  privateKeyPem: string,
-  issued: IssuedFiles,
-): void {
-  const files = homeFiles(directory)
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
-  writePrivateFile(files.key, privateKeyPem)
-  writeFileSync(files.certificate, issued.certificatePem, { mode: 0o600 })
-  writeFileSync(files.serverAuthorities, issued.serverAuthoritiesPem, { mode: 0o600 })
-  writeFileSync(files.controlAuthority, issued.controlAuthorityPem, { mode: 0o600 })
-  writeFileSync(files.config, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })
 }
