@@ -1,0 +1,171 @@
+import { randomUUID } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
+import type { Timer } from '../../protocols/kit/clock.ts'
+import type { AuditContext } from './dependencies.ts'
+import { indexSegment, IndexOvertaken, type UnindexedSegment } from './index-segment.ts'
+import { createPartitions } from './partitions.ts'
+
+export interface IndexerOptions {
+  /** Entries in one transaction. Default 2,000. */
+  readonly entriesAtOnce?: number
+  /** Looks for work this often even when nobody rings: another replica may have died. Default 1,000. */
+  readonly pollMs?: number
+}
+
+/** Fills the search index from stored segments, behind the ingest. */
+export interface Indexer {
+  /** To be called after each ingest. */
+  ring(): void
+  /** Resolves once there is nothing to index. For tests and for shutting down. */
+  idle(): Promise<void>
+  /** Stops after the slice at hand. */
+  close(): Promise<void>
+}
+
+/** A replica that dies leaves its chain to others after this. */
+const claimMs = 15_000
+/** A segment that cannot be indexed is tried again after this. */
+const retryMs = 30_000
+
+/**
+ * Several replicas share the work: each claims one chain at a time, and a slice is written only where the one before
+ * it ended, so that nothing is indexed twice even if a claim is lost.
+ */
+export function createIndexer(context: AuditContext, options: IndexerOptions = {}): Indexer {
+  const { clock, log } = context
+  const replica = randomUUID()
+  const partitions = createPartitions(context.store, clock)
+  const retryAtMs = new Map<number, number>()
+  let running: Promise<void> | undefined
+  let rung = false
+  let closed = false
+  let timer: Timer | undefined
+
+  const proceed = async (): Promise<boolean> => {
+    await setImmediate()
+    return !closed
+  }
+
+  const step = async (): Promise<boolean> => {
+    const nowMs = clock.monotonicMs()
+    for (const [chainId, atMs] of retryAtMs) if (atMs <= nowMs) retryAtMs.delete(chainId)
+    const segment = await claimSegment(context, replica, [...retryAtMs.keys()])
+    if (segment === undefined) return false
+    try {
+      await indexSegment(context, partitions, segment, {
+        entriesAtOnce: options.entriesAtOnce ?? 2_000,
+        proceed,
+        claimUntilMs: () => Math.floor(clock.wallMs()) + claimMs,
+      })
+    } catch (error) {
+      if (error instanceof IndexOvertaken) return true
+      retryAtMs.set(segment.chainId, clock.monotonicMs() + retryMs)
+      log.error(
+        { error, proxyId: segment.proxyId, epoch: segment.epoch, firstBatch: segment.firstBatch },
+        'a stored segment cannot be indexed; it is safe, search misses it, and it is tried again',
+      )
+    }
+    return true
+  }
+
+  const run = async (): Promise<void> => {
+    do {
+      rung = false
+      try {
+        while (!closed && (await step())) await setImmediate()
+        context.metrics.indexLagMs(await readIndexLagMs(context))
+      } catch (error) {
+        if (!closed) log.error({ error }, 'the audit store cannot be read for indexing')
+        break
+      }
+    } while (rung && !closed)
+  }
+
+  const ring = (): void => {
+    rung = true
+    if (closed || running !== undefined) return
+    running = run().finally(() => {
+      running = undefined
+      if (rung && !closed) arm(0)
+    })
+  }
+
+  const arm = (delayMs: number): void => {
+    timer?.cancel()
+    timer = clock.startTimer(delayMs, () => {
+      ring()
+      arm(options.pollMs ?? 1_000)
+    })
+  }
+  arm(0)
+
+  return {
+    ring,
+    async idle() {
+      ring()
+      while (running !== undefined) await running
+    },
+    async close() {
+      closed = true
+      timer?.cancel()
+      await running
+    },
+  }
+}
+
+/** Claims the chain that waits longest and returns its next segment; undefined where nothing waits. */
+async function claimSegment(
+  { store, realm, clock }: AuditContext,
+  replica: string,
+  skipped: readonly number[],
+): Promise<UnindexedSegment | undefined> {
+  const nowMs = Math.floor(clock.wallMs())
+  const [claim] = await store.query<{ chain_id: number; indexed_sequence: number }>(
+    `with waiting as (
+       select p.chain_id from audit_segments s join index_progress p using (chain_id)
+       where s.indexed_at_ms is null and p.realm = $1
+         and (p.claimed_by = $2 or p.claimed_by is null or p.claimed_until_ms < $3)
+         and not p.chain_id = any($4::bigint[])
+       order by s.received_at_ms, s.chain_id, s.first_batch limit 1
+       for update of p skip locked)
+     update index_progress p set claimed_by = $2, claimed_until_ms = $3::bigint + $5::bigint
+     from waiting where p.chain_id = waiting.chain_id
+     returning p.chain_id, p.indexed_sequence`,
+    [realm, replica, nowMs, skipped, claimMs],
+  )
+  if (claim === undefined) return undefined
+  const [segment] = await store.query<{
+    proxy_id: string
+    epoch: string
+    first_batch: number
+    last_sequence: number
+  }>(
+    `select c.proxy_id, c.epoch, s.first_batch, s.last_sequence
+     from audit_segments s join audit_chains c using (chain_id)
+     where s.chain_id = $1 and s.indexed_at_ms is null order by s.first_batch limit 1`,
+    [claim.chain_id],
+  )
+  if (segment === undefined) return undefined
+  return {
+    chainId: claim.chain_id,
+    proxyId: segment.proxy_id,
+    epoch: segment.epoch,
+    firstBatch: segment.first_batch,
+    lastSequence: segment.last_sequence,
+    indexedSequence: claim.indexed_sequence,
+  }
+}
+
+/** Age of the oldest stored segment that is not indexed yet; 0 where there is none. */
+export async function readIndexLagMs({
+  store,
+  realm,
+  clock,
+}: Pick<AuditContext, 'store' | 'realm' | 'clock'>): Promise<number> {
+  const [row] = await store.query<{ oldest: number | null }>(
+    'select min(received_at_ms) as oldest from audit_segments where realm = $1 and indexed_at_ms is null',
+    [realm],
+  )
+  const oldest = row?.oldest ?? undefined
+  return oldest === undefined ? 0 : Math.max(0, Math.floor(clock.wallMs()) - oldest)
+}
