@@ -1,0 +1,60 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ApiClient } from '../../control/api/client.ts'
+import { sealedSecretsIn, writeSealedSecrets } from '../../control/api/sealed-secrets.ts'
+import type { Level } from '../../protocols/session.ts'
+import type { Cluster } from '../postgres/cluster.ts'
+import { accounts } from './shop.ts'
+
+export const resourceName = 'orders-db'
+const secretPath = (level: Level): string => `${resourceName}/${level}`
+
+/** What only the proxy knows: the passwords, sealed, and the policy that says where they may be used. */
+export function bindSecrets(
+  proxyDirectory: string,
+  cluster: Cluster,
+  passwords: ReadonlyMap<Level, string>,
+): void {
+  const { file, keyFile } = sealedSecretsIn(proxyDirectory)
+  const secrets = new Map([...passwords].map(([level, text]) => [secretPath(level), text]))
+  writeSealedSecrets(file, keyFile, secrets)
+  writeFileSync(join(proxyDirectory, 'orders-db-ca.pem'), cluster.authorityPem, { mode: 0o600 })
+  const policy = `# The proxy's own policy: which secret may be used where. Control cannot change it.
+secrets:
+  - reference: "sealed:${resourceName}/*"
+    addresses: ["127.0.0.1:${cluster.port}"]
+    serverName: ${cluster.serverName}
+    tls: verify-full
+    caFile: orders-db-ca.pem
+    levels: [${Object.keys(accounts).join(', ')}]
+`
+  writeFileSync(join(proxyDirectory, 'policy.yaml'), policy, { mode: 0o600 })
+}
+
+/** Tells control about the resource: its address and accounts, and references instead of secrets. */
+export async function applyResource(api: ApiClient, cluster: Cluster): Promise<void> {
+  const levels = Object.fromEntries(
+    Object.entries(accounts).map(([level, account]) => [
+      level,
+      { account, secret: `sealed:${secretPath(level as Level)}` },
+    ]),
+  )
+  await api.call('resourcesApply', {
+    body: {
+      file: {
+        resources: [
+          {
+            name: resourceName,
+            protocol: 'postgres',
+            address: { host: '127.0.0.1', port: cluster.port },
+            tls: { mode: 'verify-full', serverName: cluster.serverName },
+            levels,
+            tags: { environment: 'demo', data: 'personal' },
+            owner: 'shop-team@example.test',
+            description: 'Orders, customers and payments of the shop (database: shop)',
+          },
+        ],
+      },
+    },
+  })
+}

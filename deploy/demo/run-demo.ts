@@ -1,0 +1,172 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Clock, Timer } from '../../protocols/kit/clock.ts'
+import { awaitLeftovers, writePids } from '../leftovers.ts'
+import { lockDirectory } from '../lock.ts'
+import { freePort } from '../ports.ts'
+import { prepareCluster, type Cluster } from '../postgres/cluster.ts'
+import { clusterPlace } from '../postgres/place.ts'
+import { startSite, type Site } from '../site.ts'
+import { createSupervisor } from '../supervisor.ts'
+import type { DemoOptions } from './options.ts'
+import { adminEmail, signPeopleIn, standGrant, type DemoPerson } from './people.ts'
+import { sallyCommand, withPasswords, type DemoReady } from './ready-file.ts'
+import { applyResource, bindSecrets } from './resource.ts'
+import { openShop } from './shop.ts'
+
+export const demoDomain = 'access.localhost'
+const host = '127.0.0.1'
+const usualPorts = { control: 8_443, proxy: 15_432, database: 25_432 } as const
+/** Certificates of people last eight hours; the homes of a demo are never signed out. */
+const renewMs = 2 * 3_600_000
+
+export interface Demo {
+  readonly ready: DemoReady
+  stop(): Promise<void>
+}
+
+/** Starts all of it. Whatever goes wrong, or if `signal` aborts first, nothing stays behind. */
+export async function runDemo(
+  options: DemoOptions,
+  context: { clock: Clock; announce: (line: string) => void; signal: AbortSignal },
+): Promise<Demo> {
+  const { clock, announce, signal } = context
+  const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'sallyport-demo-'))
+  // PostgreSQL may have to enter it as another user; what is private in it is private by itself.
+  mkdirSync(directory, { recursive: true, mode: 0o755 })
+  const lock = await lockDirectory(directory)
+  await awaitLeftovers(directory, clock)
+  const supervisor = createSupervisor({
+    clock,
+    announce,
+    onPids: (pids) => {
+      if (existsSync(directory)) writePids(directory, pids)
+    },
+  })
+  let renewal: Timer | undefined
+  const stop = async (): Promise<void> => {
+    renewal?.cancel()
+    await supervisor.stop()
+    if (options.directory === undefined) removeAll(directory)
+    lock.close()
+  }
+  const abort = (): void => void supervisor.stop().catch(() => undefined)
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    const port = (usual: number): Promise<number> =>
+      freePort(options.randomPorts ? undefined : usual)
+    const ports = {
+      control: await port(usualPorts.control),
+      proxy: await port(usualPorts.proxy),
+      database: await port(usualPorts.database),
+    }
+    announce('starting PostgreSQL, control and its store')
+    const [database, site] = await Promise.all([
+      startDatabase(directory, ports.database, supervisor, clock, announce),
+      startSite({
+        directory,
+        domain: demoDomain,
+        adminEmail,
+        control: { host, port: ports.control },
+        proxy: { host, port: ports.proxy },
+        demo: true,
+        supervisor,
+        announce,
+      }),
+    ])
+    bindSecrets(site.paths.proxy, database.cluster, database.passwords)
+    const people = await fillControl(site, database.cluster, directory)
+    announce('people are signed in and orders-db is known; starting the proxy')
+    await site.startProxy()
+    const renew = (): void => {
+      renewal = clock.startTimer(renewMs, () => {
+        renew()
+        fillControl(site, database.cluster, directory).catch((error: unknown) => {
+          announce(`the certificates of the demo's people were not renewed: ${String(error)}`)
+        })
+      })
+    }
+    renew()
+    return { ready: await describe(site, people, ports.proxy), stop }
+  } catch (error) {
+    await stop()
+    throw signal.aborted ? signal.reason : error
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+async function startDatabase(
+  directory: string,
+  port: number,
+  supervisor: Parameters<typeof startSite>[0]['supervisor'],
+  clock: Clock,
+  announce: (line: string) => void,
+): Promise<{ cluster: Cluster; passwords: Awaited<ReturnType<typeof openShop>> }> {
+  const cluster = await prepareCluster({
+    directory: clusterPlace(directory),
+    privateDirectory: directory,
+    port,
+    serverNames: ['orders-db.internal'],
+    logFile: join(directory, 'logs', 'postgres.log'),
+    clock,
+  })
+  await supervisor.start(cluster.program)
+  if (cluster.created) announce('PostgreSQL is up; filling the shop with some 100,000 rows')
+  return { cluster, passwords: await openShop(cluster) }
+}
+
+async function fillControl(
+  site: Site,
+  cluster: Cluster,
+  directory: string,
+): Promise<readonly DemoPerson[]> {
+  const api = site.openApi()
+  try {
+    const config = site.adminHome.config
+    const people = await signPeopleIn(api, join(directory, 'homes'), config)
+    await applyResource(api, cluster)
+    await standGrant(api)
+    return people
+  } finally {
+    api.close()
+  }
+}
+
+async function describe(
+  site: Site,
+  people: readonly DemoPerson[],
+  proxyPort: number,
+): Promise<DemoReady> {
+  const api = site.openApi()
+  try {
+    const { items } = await api.call('resources', { query: {} })
+    return {
+      control: { url: site.controlUrl },
+      console: { url: site.controlUrl },
+      domain: demoDomain,
+      caFile: site.adminHome.files.serverAuthorities,
+      proxy: { host, ports: { postgres: proxyPort } },
+      people: withPasswords(people),
+      resources: items.map(({ name, protocol, hostname, levels }) => ({
+        name,
+        protocol,
+        hostname,
+        levels,
+      })),
+      sally: sallyCommand,
+    }
+  } finally {
+    api.close()
+  }
+}
+
+/** The directory of an ephemeral demo, and the one that PostgreSQL may have had elsewhere. */
+function removeAll(directory: string): void {
+  const memory = join(directory, 'postgres-directory')
+  if (existsSync(memory)) {
+    rmSync(readFileSync(memory, 'utf8').trim(), { recursive: true, force: true })
+  }
+  rmSync(directory, { recursive: true, force: true })
+}

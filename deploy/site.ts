@@ -1,0 +1,135 @@
+/**
+ * Control and a proxy on one machine: starts control, which signs its first admin in, lets the proxy join, and starts it. What
+ * the demo, `npm start` and the integration tests have in common.
+ */
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { openApi } from '../control/cli/with-api.ts'
+import { readHome, type Home } from '../control/cli/home.ts'
+import type { ApiClient } from '../control/api/client.ts'
+import { writePrivateFile } from '../protocols/kit/private-file.ts'
+import { identityFile } from '../proxy/identity/proxy-identity.ts'
+import { controlProgram, proxyProgram } from './programs.ts'
+import type { Supervisor } from './supervisor.ts'
+
+export interface SiteOptions {
+  /** Holds `control`, `proxy`, `homes` and `logs`. */
+  readonly directory: string
+  readonly domain: string
+  readonly adminEmail: string
+  /** Where control listens, and where the proxy does. */
+  readonly control: {
+    readonly host: string
+    readonly port: number
+    readonly flags?: readonly string[]
+  }
+  readonly proxy: {
+    readonly host: string
+    readonly port: number
+    readonly flags?: readonly string[]
+  }
+  /** Marks everything that is made here as a demo's. */
+  readonly demo: boolean
+  readonly environment?: NodeJS.ProcessEnv
+  readonly supervisor: Supervisor
+  readonly announce: (line: string) => void
+}
+
+export interface Site {
+  readonly controlUrl: string
+  readonly adminHome: Home
+  readonly paths: SitePaths
+  /** With the admin's certificate. The caller closes it. */
+  openApi(): ApiClient
+  /** Lets the proxy join if it has not, and starts it. */
+  startProxy(): Promise<void>
+}
+
+export interface SitePaths {
+  readonly control: string
+  readonly proxy: string
+  readonly adminHome: string
+  readonly logs: string
+}
+
+const controlStopMs = 15_000
+const proxyStopMs = 40_000
+
+export function sitePaths(directory: string): SitePaths {
+  return {
+    control: join(directory, 'control'),
+    proxy: join(directory, 'proxy'),
+    adminHome: join(directory, 'homes', 'admin'),
+    logs: join(directory, 'logs'),
+  }
+}
+
+/** Starts control and waits until it answers. */
+export async function startSite(options: SiteOptions): Promise<Site> {
+  const { supervisor, control, proxy } = options
+  const paths = sitePaths(options.directory)
+  for (const path of [paths.control, paths.proxy, join(options.directory, 'homes'), paths.logs]) {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+  }
+  const demo = options.demo ? ['--demo'] : []
+  const environment = options.environment ?? process.env
+  await supervisor.start(
+    controlProgram({
+      dataDirectory: paths.control,
+      logFile: join(paths.logs, 'control.log'),
+      flags: [
+        ...['--listen', address(control.host, control.port), '--domain', options.domain],
+        ...['--bootstrap-admin', options.adminEmail, '--bootstrap-home', paths.adminHome],
+        ...['--proxy-address', address(proxy.host, proxy.port)],
+        ...demo,
+        ...(control.flags ?? []),
+      ],
+      environment,
+      stopMs: controlStopMs,
+    }),
+  )
+  const adminHome = readHome({ SALLY_HOME: paths.adminHome })
+  const { controlUrl } = adminHome.config
+  return {
+    controlUrl,
+    adminHome,
+    paths,
+    openApi: () => openApi(adminHome),
+    async startProxy() {
+      const tokenFile = join(paths.proxy, 'join-token')
+      if (!existsSync(identityFile(paths.proxy))) {
+        await writeJoinToken(tokenFile, adminHome)
+        options.announce('the proxy joins with a one-time token')
+      }
+      await supervisor.start(
+        proxyProgram({
+          dataDirectory: paths.proxy,
+          logFile: join(paths.logs, 'proxy.log'),
+          flags: [
+            ...['--control-url', controlUrl, '--join-token-file', tokenFile],
+            ...['--listen', `postgres=${address(proxy.host, proxy.port)}`],
+            ...demo,
+            ...(proxy.flags ?? []),
+          ],
+          environment,
+          stopMs: proxyStopMs,
+        }),
+      )
+      rmSync(tokenFile, { force: true })
+    },
+  }
+}
+
+async function writeJoinToken(file: string, adminHome: Home): Promise<void> {
+  const api = openApi(adminHome)
+  try {
+    const { token } = await api.call('joinToken', { params: { name: 'default' } })
+    writePrivateFile(file, `${token}\n`)
+  } finally {
+    api.close()
+  }
+}
+
+function address(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
