@@ -3,5 +3,5 @@ import type { Durability, SpoolSession } from './spool-types.ts'
 
 /** What a session needs to write records. `sessionId`: UUID. */
 export function createSpoolSession(sessionId: string, durability: Durability): SpoolSession {
-  return { sessionId, idBytes: bytesOfUuid(sessionId), durability }
+  return { sessionId, idBytes: bytesOfUuid(sessionId), durability, batch: 0 }
 }

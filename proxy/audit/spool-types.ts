@@ -7,6 +7,7 @@ import type { ActivityId, BlobWriter } from '../../protocols/session.ts'
 import type { ActivitySource, Outcome } from '../../protocols/activity.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import type { Log } from '../../protocols/engine.ts'
+import type { Outbox } from './outbox.ts'
 import type { SallyportError } from '../../protocols/kit/errors.ts'
 import type { EntryType, SessionClosedMeta } from '../../control/api/audit/format.ts'
 import type {
@@ -56,6 +57,8 @@ export interface SpoolSession {
   /** The same in 16 bytes, as records hold it. */
   readonly idBytes: Buffer
   readonly durability: Durability
+  /** The batch of its last activity; kept by the spool. */
+  batch: number
 }
 
 /** Meta of each entry that is not on the hot path. */
@@ -93,15 +96,32 @@ export interface SpoolFigures {
   syncUs: number
 }
 
-export interface Spool {
+/** Something that waits for batches to be durable: a forwarder. */
+export interface Waiter {
+  readonly durability: Durability
+  /** Called once per `wait`: everything up to this batch is as durable as asked, maybe less than waited for. */
+  release(batch: number): void
+}
+
+/** What a forwarder needs of the spool. */
+export interface CommitQueue {
+  /** Everything up to this batch is as durable as asked; -1 once the spool has failed for good. */
+  durableBatch(durability: Durability): number
+  /** Releases the waiter after the next commit (or sync). Never, if the spool fails. */
+  wait(waiter: Waiter): void
+}
+
+export interface Spool extends CommitQueue {
   /** UUID of this boot. */
   readonly epoch: string
   /** Last committed batch. */
   readonly head: SpoolHead
   /** At or above `refuseAtShare`, failed or closed: new sessions must be refused. */
   readonly refusing: boolean
-  /** Set once the spool cannot be written any more: `audit-unwritable` or `audit-full`. */
+  /** Why nothing can be written now: `audit-unwritable` (for good) or `audit-full` (until shipped). */
   readonly failure: SallyportError | undefined
+  /** What is to be shipped. */
+  readonly outbox: Outbox
 
   /** Throws the failure if the spool has failed. Allocates nothing. */
   appendActivity(session: SpoolSession, source: ActivitySource): ActivityId
@@ -109,7 +129,10 @@ export interface Spool {
   appendEvent<T extends EventType>(type: T, sessionId: string | undefined, meta: EventMeta[T]): void
   /** Resolves once all that was appended so far is as durable as asked; rejects with the failure. */
   commitNow(durability: Durability): Promise<void>
-  /** Called at most once, when the spool fails: every session must be cut. Called at once if it has failed. */
+  /**
+   * Called when the spool fails or is full: every session must be cut. Called at once if it has failed. A spool that was full
+   * may be written again once shipping has made room, and may call again; ends of sessions are still written.
+   */
   onFailure(listener: (failure: SallyportError) => void): void
   /** Starts a blob for a text too long for a record (`Session.spill`). Throws the failure. */
   spill(session: SpoolSession): BlobWriter
