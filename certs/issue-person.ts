@@ -23,6 +23,8 @@ export async function issuePersonCertificate(
     validForMs: number
     clock: Clock
     demo?: boolean
+    /** Begin after this moment (Unix milliseconds), although certificates usually begin a minute early. */
+    beginsAfterMs?: number
   },
 ): Promise<Issued> {
   return issueLeaf(authority, 'people', {
@@ -40,5 +42,6 @@ export async function issuePersonCertificate(
     clock: options.clock,
     validForMs: options.validForMs,
     validForMsMax: personValidForMsMax,
+    ...(options.beginsAfterMs === undefined ? {} : { beginsAfterMs: options.beginsAfterMs }),
   })
 }

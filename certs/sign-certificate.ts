@@ -41,6 +41,8 @@ export interface CertificateContent {
   /** Counted from now, milliseconds; at most `validForMsMax`. */
   readonly validForMs: number
   readonly validForMsMax: number
+  /** Unix milliseconds: the certificate begins after this moment. For a holder whose earlier certificates count no more. */
+  readonly beginsAfterMs?: number
 }
 
 /** The signing side: an authority, or a key that is about to become one. */
@@ -123,7 +125,10 @@ function validityOf(content: CertificateContent, parent: X509Certificate | undef
     })
   }
   return {
-    notBeforeMs: wholeSeconds(nowMs - earlyMs),
+    notBeforeMs: Math.max(
+      wholeSeconds(nowMs - earlyMs),
+      content.beginsAfterMs === undefined ? 0 : wholeSeconds(content.beginsAfterMs) + 1000,
+    ),
     expiresAtMs: wholeSeconds(Math.min(endMs, parentEndMs)),
   }
 }

@@ -43,12 +43,13 @@ export async function openEmbedded(
       }
       const id = nextId++
       pending.set(id, { resolve, reject })
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker, not a window
       worker.postMessage({ id, ...content } satisfies EmbeddedCall)
     })
   const end = (reason: string): void => {
     if (ended !== undefined) return
     ended = unavailable(`the embedded database ${schema} ended: ${reason}`)
-    for (const { reject } of pending.values()) reject(ended)
+    for (const waiting of pending.values()) waiting.reject(ended)
     pending.clear()
     if (!closing) events.lost?.(ended)
   }

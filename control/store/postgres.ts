@@ -1,5 +1,15 @@
 /** A schema of a PostgreSQL server: a pool for statements, and a connection of its own for LISTEN. */
-import pg from 'pg'
+import {
+  Client,
+  DatabaseError,
+  Pool,
+  escapeIdentifier,
+  types as defaultTypes,
+  type CustomTypesConfig,
+  type PoolClient,
+  type PoolConfig,
+  type QueryResult,
+} from 'pg'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
 import { QueryError } from './query-error.ts'
@@ -18,7 +28,7 @@ function safeInteger(text: string): number {
   if (!Number.isSafeInteger(value)) throw new Error(`integer above 2^53 - 1: ${text}`)
   return value
 }
-const types: pg.CustomTypesConfig = {
+const types: CustomTypesConfig = {
   getTypeParser(oid: number, format?: 'text' | 'binary') {
     if (format !== 'binary') {
       if (oid === int8) return safeInteger
@@ -27,13 +37,14 @@ const types: pg.CustomTypesConfig = {
           text === '{}' ? [] : text.slice(1, -1).split(',').map(safeInteger)
       }
     }
-    return pg.types.getTypeParser(oid, format as 'text') as unknown
+    // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- an OID need not be in their list
+    return defaultTypes.getTypeParser(oid, format) as unknown
   },
 }
 
 /** Connects lazily: what is wrong with the URL shows at the first statement. */
 export function openPostgres(databaseUrl: string, schema: string, events: StoreEvents): Store {
-  const configuration: pg.PoolConfig = {
+  const configuration: PoolConfig = {
     connectionString: databaseUrl,
     options: `-c search_path=${schema}`,
     application_name: `sallyport-control-${schema}`,
@@ -41,7 +52,7 @@ export function openPostgres(databaseUrl: string, schema: string, events: StoreE
     keepAlive: true,
     types,
   }
-  const pool = new pg.Pool({
+  const pool = new Pool({
     ...configuration,
     max: connectionsMax,
     statement_timeout: statementMs,
@@ -101,7 +112,7 @@ export function openPostgres(databaseUrl: string, schema: string, events: StoreE
 }
 
 async function send<T>(
-  to: pg.Pool | pg.PoolClient,
+  to: Pool | PoolClient,
   text: string,
   parameters: readonly unknown[] | undefined,
 ): Promise<T[]> {
@@ -111,7 +122,7 @@ async function send<T>(
       parameters === undefined || parameters.length === 0
         ? await to.query(text)
         : await to.query(text, [...parameters])
-    const last = (Array.isArray(result) ? result.at(-1) : result) as pg.QueryResult
+    const last = (Array.isArray(result) ? result.at(-1) : result) as QueryResult
     return last.rows as T[]
   } catch (error) {
     throw translate(error)
@@ -122,7 +133,7 @@ async function send<T>(
 const serverTrouble = /^(08|53|57P|58)/
 
 function translate(error: unknown): Error {
-  if (error instanceof pg.DatabaseError && !serverTrouble.test(error.code ?? '')) {
+  if (error instanceof DatabaseError && !serverTrouble.test(error.code ?? '')) {
     return new QueryError(error.message, error.code ?? 'XX000', error.constraint)
   }
   const message = error instanceof Error ? error.message || error.name : String(error)
@@ -133,26 +144,31 @@ function translate(error: unknown): Error {
   })
 }
 
+/** For what is tried again, or over anyway. */
+function ignoreFailure(work: Promise<unknown>): void {
+  work.catch(() => {})
+}
+
 async function startListener(
-  configuration: pg.PoolConfig,
+  configuration: PoolConfig,
   channel: string,
   ring: () => void,
   events: StoreEvents,
 ): Promise<{ stop(): Promise<void> }> {
   let stopped = false
-  let client: pg.Client | undefined
+  let client: Client | undefined
   let retry: { cancel(): void } | undefined
 
   const connect = async (): Promise<void> => {
-    const next = new pg.Client(configuration)
+    const next = new Client(configuration)
     let lost = false
     const relisten = (error?: Error): void => {
       if (lost || stopped) return
       lost = true
       if (error !== undefined) events.troubled?.(error)
-      next.end().catch(() => {})
+      ignoreFailure(next.end())
       retry = systemClock.startTimer(relistenMs, () => {
-        connect().catch(() => {})
+        ignoreFailure(connect())
       })
     }
     next.on('error', relisten)
@@ -160,7 +176,7 @@ async function startListener(
     next.on('notification', ring)
     try {
       await next.connect()
-      await next.query(`listen ${pg.escapeIdentifier(channel)}`)
+      await next.query(`listen ${escapeIdentifier(channel)}`)
     } catch (error) {
       relisten(translate(error))
       return

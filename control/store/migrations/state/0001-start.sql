@@ -182,6 +182,7 @@ create table control_chain (
   -- The payload, salt included, under the realm's key; null once deleted by law.
   sealed_payload bytea,
   checkpoint text not null,
+  countersignature text not null,
   at_ms bigint not null,
   primary key (realm, batch)
 );
