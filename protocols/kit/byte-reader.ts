@@ -21,7 +21,7 @@ export class ByteReader {
   }
 
   #take(bytes: number): number {
-    if (bytes < 0 || bytes > this.#end - this.#offset) {
+    if (!(bytes >= 0 && bytes <= this.#end - this.#offset)) {
       throw new SallyportError(
         'protocol-violation',
         `short buffer: wanted ${bytes} bytes, ${this.#end - this.#offset} left`,
