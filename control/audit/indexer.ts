@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
-import type { Timer } from '../../protocols/kit/clock.ts'
+import { sleep, type Timer } from '../../protocols/kit/clock.ts'
 import type { AuditContext } from './dependencies.ts'
 import { indexSegment, IndexOvertaken, type UnindexedSegment } from './index-segment.ts'
 import { createPartitions } from './partitions.ts'
@@ -26,6 +26,13 @@ export interface Indexer {
 const claimMs = 15_000
 /** A segment that cannot be indexed is tried again after this. */
 const retryMs = 30_000
+/**
+ * Pauses after a slice, as shares of the time it took. While proxies ship, indexing leaves most of the machine to them:
+ * it catches up when they are quiet, or once it is too far behind.
+ */
+const pauseShare = { busy: 2, quiet: 0.25 }
+const busyMs = 2_000
+const lagMsMax = 60_000
 
 /**
  * Several replicas share the work: each claims one chain at a time, and a slice is written only where the one before
@@ -36,14 +43,25 @@ export function createIndexer(context: AuditContext, options: IndexerOptions = {
   const replica = randomUUID()
   const partitions = createPartitions(context.store, clock)
   const retryAtMs = new Map<number, number>()
-  let running: Promise<void> | undefined
-  let rung = false
-  let closed = false
+  const state = {
+    rung: false,
+    closed: false,
+    rungAtMs: -Infinity,
+    sliceAtMs: 0,
+    lagMs: 0,
+    running: undefined as Promise<void> | undefined,
+  }
   let timer: Timer | undefined
 
+  /** Lets others work after a slice that began at `state.sliceAtMs`; false when it is time to stop. */
   const proceed = async (): Promise<boolean> => {
-    await setImmediate()
-    return !closed
+    const nowMs = clock.monotonicMs()
+    const busy = nowMs - state.rungAtMs < busyMs && state.lagMs < lagMsMax
+    const pauseMs = (nowMs - state.sliceAtMs) * (busy ? pauseShare.busy : pauseShare.quiet)
+    if (pauseMs >= 1 && !state.closed) await sleep(clock, pauseMs)
+    else await setImmediate()
+    state.sliceAtMs = clock.monotonicMs()
+    return !state.closed
   }
 
   const step = async (): Promise<boolean> => {
@@ -68,47 +86,54 @@ export function createIndexer(context: AuditContext, options: IndexerOptions = {
     return true
   }
 
+  const readLag = async (): Promise<void> => {
+    state.lagMs = await readIndexLagMs(context)
+    context.metrics.indexLagMs(state.lagMs)
+  }
+
   const run = async (): Promise<void> => {
     do {
-      rung = false
+      state.rung = false
       try {
-        while (!closed && (await step())) await setImmediate()
-        context.metrics.indexLagMs(await readIndexLagMs(context))
+        state.sliceAtMs = clock.monotonicMs()
+        while (!state.closed && (await step()) && (await proceed())) await readLag()
+        if (!state.closed) await readLag()
       } catch (error) {
-        if (!closed) log.error({ error }, 'the audit store cannot be read for indexing')
-        break
+        if (!state.closed) log.error({ error }, 'the audit store cannot be read for indexing')
+        return
       }
-    } while (rung && !closed)
+    } while (state.rung && !state.closed)
   }
 
-  const ring = (): void => {
-    rung = true
-    if (closed || running !== undefined) return
-    running = run().finally(() => {
-      running = undefined
-      if (rung && !closed) arm(0)
+  const wake = (): void => {
+    state.rung = true
+    if (state.closed || state.running !== undefined) return
+    state.running = run().finally(() => {
+      state.running = undefined
+      // Rung after the last look, before this.
+      if (state.rung) wake()
     })
   }
 
-  const arm = (delayMs: number): void => {
-    timer?.cancel()
-    timer = clock.startTimer(delayMs, () => {
-      ring()
-      arm(options.pollMs ?? 1_000)
-    })
+  const poll = (): void => {
+    wake()
+    timer = clock.startTimer(options.pollMs ?? 1_000, poll)
   }
-  arm(0)
+  poll()
 
   return {
-    ring,
+    ring() {
+      state.rungAtMs = clock.monotonicMs()
+      wake()
+    },
     async idle() {
-      ring()
-      while (running !== undefined) await running
+      wake()
+      while (state.running !== undefined) await state.running
     },
     async close() {
-      closed = true
+      state.closed = true
       timer?.cancel()
-      await running
+      await state.running
     },
   }
 }
