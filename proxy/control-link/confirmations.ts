@@ -1,0 +1,74 @@
+/** Questions to control that wait for their answer. Only silence and a lost link are an outage. */
+import type { ToControl, ToProxy } from '../../control/api/feed.ts'
+import type { Clock } from '../../protocols/kit/clock.ts'
+
+export type ConfirmQuestion = Omit<Extract<ToControl, { kind: 'confirm' }>, 'kind' | 'requestId'>
+
+export type Confirmation =
+  | { readonly kind: 'confirmed'; readonly token: string; readonly position: number }
+  | { readonly kind: 'denied'; readonly why: string; readonly position: number }
+  | { readonly kind: 'unreachable'; readonly why: string }
+
+type Answer = Extract<ToProxy, { kind: 'confirmed' | 'denied' }>
+
+export interface Confirmations {
+  /** Never rejects. */
+  ask(question: ConfirmQuestion): Promise<Confirmation>
+  answer(message: Answer): void
+  /** The link is gone: nothing that waits will be answered. */
+  lost(why: string): void
+  readonly waiting: number
+}
+
+export interface ConfirmationsOptions {
+  readonly clock: Clock
+  readonly confirmMs: number
+  /** Sends a message; says why it cannot. A `refused` link is a denial by control, not an outage. */
+  readonly send: (message: ToControl) => 'sent' | 'away' | 'refused'
+  /** Told how long an answer took, ms. */
+  readonly onAnswered?: (durationMs: number) => void
+}
+
+export function createConfirmations(options: ConfirmationsOptions): Confirmations {
+  const { clock, confirmMs, send } = options
+  const waiting = new Map<number, (confirmation: Confirmation) => void>()
+  let lastId = 0
+  return {
+    ask: (question) =>
+      new Promise((resolve) => {
+        const requestId = ++lastId
+        const askedAtMs = clock.monotonicMs()
+        const timer = clock.startTimer(confirmMs, () =>
+          settle({ kind: 'unreachable', why: `no answer within ${confirmMs} ms` }),
+        )
+        const settle = (confirmation: Confirmation): void => {
+          timer.cancel()
+          waiting.delete(requestId)
+          if (confirmation.kind !== 'unreachable') {
+            options.onAnswered?.(clock.monotonicMs() - askedAtMs)
+          }
+          resolve(confirmation)
+        }
+        waiting.set(requestId, settle)
+        const sent = send({ kind: 'confirm', requestId, ...question })
+        if (sent === 'away') settle({ kind: 'unreachable', why: 'the link to control is down' })
+        if (sent === 'refused') {
+          settle({ kind: 'denied', why: 'control refuses this proxy', position: 0 })
+        }
+      }),
+    answer(message) {
+      const settle = waiting.get(message.requestId)
+      if (message.kind === 'confirmed') {
+        settle?.({ kind: 'confirmed', token: message.token, position: message.position })
+      } else {
+        settle?.({ kind: 'denied', why: message.why, position: message.position })
+      }
+    },
+    lost(why) {
+      for (const settle of [...waiting.values()]) settle({ kind: 'unreachable', why })
+    },
+    get waiting() {
+      return waiting.size
+    },
+  }
+}

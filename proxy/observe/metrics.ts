@@ -1,0 +1,142 @@
+/** Figures for Prometheus. Every label has a closed set of values. */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { ProtocolName } from '../../protocols/activity.ts'
+import type { ErrorCode } from '../../protocols/kit/errors.ts'
+import type { CutReason, EndReason } from '../../protocols/session.ts'
+
+/** What is read when somebody asks. */
+export interface Readings {
+  sessions(): Readonly<Record<ProtocolName, number>>
+  connections(): number
+  handshakes(): number
+  /** Age of the newest word of control, ms; undefined if it never came. */
+  leaseAgeMs(): number | undefined
+  feedPosition(): number
+  clockSkewMs(): number
+  linkUp(): boolean
+  spool(): {
+    bytes: number
+    bytesMax: number
+    entries: number
+    commitUs: number
+    syncUs: number
+    syncs: number
+    batches: number
+  }
+  /** Age of the oldest batch that control has not acknowledged, ms. */
+  shippingLagMs(): number
+}
+
+export interface Metrics {
+  opened(protocol: ProtocolName): void
+  ended(protocol: ProtocolName, reason: CutReason | EndReason): void
+  /** From the order of a cut to the last byte, ms. */
+  cut(protocol: ProtocolName, reason: CutReason, lastByteMs: number): void
+  refused(protocol: ProtocolName, code: ErrorCode): void
+  admitted(protocol: ProtocolName, by: 'control' | 'lease', durationMs: number): void
+  confirmed(durationMs: number): void
+  /** In the Prometheus text format. */
+  text(): Promise<string>
+  readonly contentType: string
+}
+
+export function createMetrics(readings: Readings): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  const name = (suffix: string): string => `sallyport_proxy_${suffix}`
+
+  const opened = new Counter({
+    name: name('sessions_opened_total'),
+    help: 'Sessions opened',
+    labelNames: ['protocol'],
+    registers,
+  })
+  const ended = new Counter({
+    name: name('sessions_ended_total'),
+    help: 'Sessions ended, by why',
+    labelNames: ['protocol', 'reason'],
+    registers,
+  })
+  const refused = new Counter({
+    name: name('refused_total'),
+    help: 'Connections and sessions refused, by the code of the refusal',
+    labelNames: ['protocol', 'code'],
+    registers,
+  })
+  const cutSeconds = new Histogram({
+    name: name('cut_seconds'),
+    help: 'From the order of a cut to the last byte',
+    labelNames: ['protocol', 'reason'],
+    buckets: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1],
+    registers,
+  })
+  const admitSeconds = new Histogram({
+    name: name('admit_seconds'),
+    help: 'From the arrival to the session, by who confirmed it',
+    labelNames: ['protocol', 'by'],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5],
+    registers,
+  })
+  const confirmSeconds = new Histogram({
+    name: name('confirm_seconds'),
+    help: 'From a question to control to its answer',
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2],
+    registers,
+  })
+  const live = new Gauge({
+    name: name('sessions'),
+    help: 'Live sessions',
+    labelNames: ['protocol'],
+    registers,
+    collect() {
+      for (const [protocol, count] of Object.entries(readings.sessions())) {
+        this.set({ protocol }, count)
+      }
+    },
+  })
+  void live
+  const gauge = (suffix: string, help: string, read: () => number): void => {
+    const reading = new Gauge({
+      name: name(suffix),
+      help,
+      registers,
+      collect() {
+        this.set(read())
+      },
+    })
+    void reading
+  }
+  gauge('connections', 'Open client connections', () => readings.connections())
+  gauge('handshakes', 'Connections before the end of their handshake', () => readings.handshakes())
+  gauge('control_link_up', 'Whether the link to control is up', () => Number(readings.linkUp()))
+  gauge('feed_position', 'Position of the feed that is applied', () => readings.feedPosition())
+  gauge('feed_age_seconds', 'Age of the newest lease; NaN without one', () => {
+    const ageMs = readings.leaseAgeMs()
+    return ageMs === undefined ? Number.NaN : ageMs / 1_000
+  })
+  gauge('clock_skew_seconds', "Control's clock minus ours", () => readings.clockSkewMs() / 1_000)
+  gauge('spool_bytes', 'Segments and blobs on disk', () => readings.spool().bytes)
+  gauge('spool_bytes_max', 'What the spool may take', () => readings.spool().bytesMax)
+  gauge('spool_entries', 'Entries written since the start', () => readings.spool().entries)
+  gauge('spool_batches', 'Batches committed since the start', () => readings.spool().batches)
+  gauge('spool_syncs', 'Syncs to disk since the start', () => readings.spool().syncs)
+  gauge('spool_commit_seconds', 'Time spent in commits', () => readings.spool().commitUs / 1e6)
+  gauge('spool_sync_seconds', 'Time spent in syncs to disk', () => readings.spool().syncUs / 1e6)
+  gauge('shipping_lag_seconds', 'Age of the oldest audit that control has not', () => {
+    return readings.shippingLagMs() / 1_000
+  })
+
+  return {
+    opened: (protocol) => opened.inc({ protocol }),
+    ended: (protocol, reason) => ended.inc({ protocol, reason }),
+    cut: (protocol, reason, lastByteMs) =>
+      cutSeconds.observe({ protocol, reason }, lastByteMs / 1_000),
+    refused: (protocol, code) => refused.inc({ protocol, code }),
+    admitted: (protocol, by, durationMs) =>
+      admitSeconds.observe({ protocol, by }, durationMs / 1_000),
+    confirmed: (durationMs) => confirmSeconds.observe(durationMs / 1_000),
+    text: () => registry.metrics(),
+    contentType: registry.contentType,
+  }
+}

@@ -1,0 +1,70 @@
+import type { Log } from '../../protocols/engine.ts'
+import type { Clock } from '../../protocols/kit/clock.ts'
+import type { Limits } from '../../protocols/kit/limits.ts'
+import { createSpoolSession } from '../audit/spool-session.ts'
+import type { Forwarder, ForwarderOptions, Spool, SpoolSession } from '../audit/spool-types.ts'
+import type { ControlClock } from '../control-link/control-clock.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { SecretStore } from '../secrets/secret-store.ts'
+import { durabilityOf } from './authorise.ts'
+import type { CancelKeys } from './cancel-keys.ts'
+import type { Dial, StartDial } from './dial.ts'
+import { LiveSession, type SessionFacts } from './live-session.ts'
+import type { Registry } from './registry.ts'
+
+export interface CreateSessionOptions {
+  readonly spool: Spool
+  readonly createForwarder: (
+    spool: Spool,
+    session: SpoolSession,
+    options: ForwarderOptions,
+  ) => Forwarder
+  readonly startDial: StartDial
+  readonly stores: readonly SecretStore[]
+  readonly registry: Registry
+  readonly cancelKeys: CancelKeys
+  readonly clock: Clock
+  readonly controlClock: ControlClock
+  readonly limits: Limits
+  readonly metrics: Pick<Metrics, 'opened' | 'ended' | 'cut'>
+  readonly log: Log
+}
+
+/** What makes sessions of facts: everything they share is bound here, once. */
+export function createSessions(options: CreateSessionOptions) {
+  const { spool, registry, cancelKeys, metrics, log } = options
+  return (facts: SessionFacts, dial: Dial): LiveSession => {
+    const { protocol, sessionId } = facts.labels
+    const durability = durabilityOf(facts.resource, facts.labels.level)
+    const spoolSession = createSpoolSession(sessionId, durability)
+    return new LiveSession(
+      facts,
+      {
+        ...options,
+        spoolSession,
+        createForwarder: (onDrain) =>
+          options.createForwarder(spool, spoolSession, {
+            durability,
+            queueBytesMax: options.limits.forwardQueueBytesMax,
+            onDrain,
+          }),
+        requestCut: (session, order) => void registry.cut([session], order),
+        keepCancel: (cancel) => cancelKeys.keep(cancel),
+        forgetCancel: (key) => cancelKeys.forget(key),
+        onOpened: (session) => {
+          metrics.opened(protocol)
+          log.info(session.labels, 'session opened')
+        },
+        onClosed: (session, reason, cutMs) => {
+          registry.remove(session)
+          metrics.ended(protocol, reason)
+          if (cutMs !== undefined && session.cutReason !== undefined) {
+            metrics.cut(protocol, session.cutReason, cutMs)
+          }
+          log.info({ ...session.labels, reason, cutMs }, 'session closed')
+        },
+      },
+      dial,
+    )
+  }
+}

@@ -1,0 +1,68 @@
+import type { CutReason } from '../../protocols/session.ts'
+
+/** What a person is told when their session is cut: what happened, and what to do next. */
+export function cutWords(
+  reason: CutReason,
+  resource: string,
+  detail: string,
+): { message: string; hint: string } {
+  const because = detail === '' ? '' : `: ${detail}`
+  const seeGrants = 'see what you can reach with: sally resources'
+  switch (reason) {
+    case 'grant-expired':
+      return {
+        message: `your access to "${resource}" has ended`,
+        hint: 'ask an admin for a new grant, then connect again',
+      }
+    case 'grant-revoked':
+      return {
+        message: `your access to "${resource}" was revoked${because}`,
+        hint: 'ask an admin if you still need it',
+      }
+    case 'person-revoked':
+      return { message: 'your access was revoked', hint: 'ask an admin' }
+    case 'certificate-revoked':
+      return {
+        message: 'your certificate was revoked',
+        hint: 'get a new certificate, then connect again',
+      }
+    case 'resource-removed':
+      return {
+        message: `"${resource}" was removed or changed${because}`,
+        hint: `connect again; ${seeGrants}`,
+      }
+    case 'cut-by-admin':
+      return {
+        message: `an admin ended this session${because}`,
+        hint: 'ask the admin before you connect again',
+      }
+    case 'idle':
+      return {
+        message: `this session was idle for too long${because}`,
+        hint: 'connect again: your grant goes on',
+      }
+    case 'outage':
+      return {
+        message: `control cannot be reached, and "${resource}" allows no sessions without it`,
+        hint: 'connect again later; tell the operator of the proxy if it lasts',
+      }
+    case 'audit-unwritable':
+    case 'audit-full':
+      return {
+        message: 'this session cannot be recorded any more, so it has ended',
+        hint: 'tell the operator of the proxy; connect again once it is repaired',
+      }
+    case 'proxy-draining':
+      return { message: 'this proxy is being stopped', hint: 'connect again' }
+    case 'protocol-violation':
+      return {
+        message: `this session broke the rules of its protocol${because}`,
+        hint: 'tell the operator of the proxy which client you use',
+      }
+    case 'confirmation-denied':
+      return {
+        message: `control does not confirm your access to "${resource}"`,
+        hint: `ask an admin; ${seeGrants}`,
+      }
+  }
+}

@@ -1,0 +1,118 @@
+import type { GrantClaims } from '../../control/api/tokens.ts'
+import type { Resource } from '../../control/api/resource.ts'
+import type { ControlView, ViewChange } from '../grants/control-view.ts'
+import type { Clock } from '../../protocols/kit/clock.ts'
+import type { CutReason } from '../../protocols/session.ts'
+import type { LiveSession } from './live-session.ts'
+import type { Registry } from './registry.ts'
+
+export interface FollowOptions {
+  readonly view: ControlView
+  readonly registry: Registry
+  readonly clock: Clock
+}
+
+/** Live sessions follow what the feed says, in the same turn of the event loop. */
+export function followView(options: FollowOptions): void {
+  const { view, registry, clock } = options
+  const cut = (
+    sessions: Iterable<LiveSession>,
+    reason: CutReason,
+    orderedAtMs: number,
+    detail = '',
+  ): void => void registry.cut(sessions, { reason, orderedAtMs, detail })
+
+  const ofResource = (name: string): LiveSession[] =>
+    [...registry.all()].filter((session) => session.labels.resource === name)
+
+  view.onChange((change: ViewChange): void => {
+    switch (change.kind) {
+      case 'grant': {
+        for (const session of [...registry.ofGrant(change.claims.grantId)]) {
+          regrant(session, change.claims)
+        }
+        return
+      }
+      case 'grant-revoked': {
+        const ended = [...registry.ofGrant(change.grantId)].filter(
+          (session) => session.claims.revision < change.revision,
+        )
+        return cut(ended, 'grant-revoked', change.orderedAtMs, change.reason)
+      }
+      case 'person-revoked':
+        return cut(registry.ofPerson(change.personId), 'person-revoked', change.orderedAtMs)
+      case 'certificate-revoked': {
+        const shown = [...registry.all()].filter(
+          (session) => session.identity.serial === change.serial,
+        )
+        return cut(shown, 'certificate-revoked', change.orderedAtMs)
+      }
+      case 'session-cut': {
+        const session = registry.get(change.sessionId)
+        if (session === undefined) return
+        return cut([session], 'cut-by-admin', change.orderedAtMs, change.reason)
+      }
+      case 'resource-removed':
+        return cut(ofResource(change.name), 'resource-removed', change.orderedAtMs)
+      case 'resource':
+        for (const session of ofResource(change.resource.name)) follow(session, change.resource)
+        return
+      case 'resynced':
+        for (const session of [...registry.all()]) recheck(session)
+        return
+      case 'person-restored':
+      case 'people-authorities':
+        return
+    }
+  })
+
+  function follow(session: LiveSession, resource: Resource): void {
+    if (isSameWay(session.resource, resource, session)) session.reconfigure(resource)
+    else cut([session], 'resource-removed', clock.wallMs(), 'its definition changed')
+  }
+
+  /** After a resync nobody says what ended meanwhile: what is not in the whole has ended. */
+  function recheck(session: LiveSession): void {
+    // Confirmed by a later state than this one: what matters to it is still on its way.
+    if (session.confirmedPosition > view.position) return
+    const claims = view.grants.get(session.labels.grantId)?.claims
+    const resource = view.resource(session.labels.resource)
+    // Its end is the session's own timer's.
+    const objection = claims && view.objection(session.identity, claims, -Infinity)
+    if (objection === 'person-revoked' || objection === 'certificate-revoked') {
+      cut([session], objection, clock.wallMs())
+    } else if (resource === undefined || objection === 'no-resource') {
+      cut([session], 'resource-removed', clock.wallMs())
+    } else if (claims === undefined || objection !== undefined) {
+      cut([session], 'grant-revoked', clock.wallMs())
+    } else {
+      regrant(session, claims)
+      follow(session, resource)
+    }
+  }
+
+  function regrant(session: LiveSession, claims: GrantClaims): void {
+    const same =
+      claims.level === session.claims.level &&
+      claims.resource === session.claims.resource &&
+      claims.personId === session.claims.personId
+    if (same) session.regrant(claims)
+    else cut([session], 'grant-revoked', clock.wallMs(), 'the grant is another one now')
+  }
+}
+
+/** Whether a session goes on as it was: same place, same account, same secret. */
+function isSameWay(before: Resource, after: Resource, session: LiveSession): boolean {
+  const way = (resource: Resource): string =>
+    JSON.stringify([
+      resource.protocol,
+      resource.group,
+      resource.address.host,
+      resource.address.port,
+      resource.tls.mode,
+      resource.tls.serverName,
+      resource.levels[session.labels.level]?.account,
+      resource.levels[session.labels.level]?.secret,
+    ])
+  return way(before) === way(after)
+}

@@ -1,0 +1,401 @@
+/**
+ * The one implementation of `Session`. Made by the gate, known to the registry, ended by a cut or by its engine.
+ *
+ * A cut has two halves, so that many sessions can be cut in one loop: `beginCut` stops forwarding and writes the
+ * record; `announceCut` lets the engine say goodbye. Nothing goes upstream after the first half.
+ */
+import type { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
+import type { GrantClaims } from '../../control/api/tokens.ts'
+import type { Resource } from '../../control/api/resource.ts'
+import type { ActivitySource, Outcome } from '../../protocols/activity.ts'
+import type { Log } from '../../protocols/engine.ts'
+import type { Clock, Timer } from '../../protocols/kit/clock.ts'
+import { SallyportError } from '../../protocols/kit/errors.ts'
+import type { Limits } from '../../protocols/kit/limits.ts'
+import type {
+  ActivityId,
+  BlobWriter,
+  Credential,
+  Cut,
+  CutReason,
+  EndReason,
+  Session,
+  SessionLabels,
+  Upstream,
+} from '../../protocols/session.ts'
+import type { Forwarder, Spool, SpoolSession } from '../audit/spool-types.ts'
+import type { ControlClock } from '../control-link/control-clock.ts'
+import type { CertificateFacts } from '../grants/control-view.ts'
+import type { Binding } from '../policy/bind-secret.ts'
+import { fetchSecret } from '../secrets/fetch-secret.ts'
+import type { SecretStore } from '../secrets/secret-store.ts'
+import { closedMeta } from './closed-meta.ts'
+import { cutWords } from './cut-words.ts'
+import type { Dial, StartDial } from './dial.ts'
+import { createMonitor, warningLine, type Monitor } from './monitor.ts'
+import { createSessionSockets, type SessionSockets } from './session-sockets.ts'
+
+/** Why and when a cut was ordered. */
+export interface CutOrder {
+  readonly reason: CutReason
+  /** Unix ms. */
+  readonly orderedAtMs: number
+  /** For the audit and, where the person may know it, for them. */
+  readonly detail: string
+}
+
+/** What a session is about; settled before it is made. */
+export interface SessionFacts {
+  readonly labels: SessionLabels
+  readonly identity: CertificateFacts
+  readonly claims: GrantClaims
+  readonly resource: Resource
+  readonly binding: Binding
+  /** The feed's position that its confirmation named. */
+  readonly confirmedPosition: number
+}
+
+/** What a session works with. */
+export interface SessionTools {
+  readonly spool: Spool
+  readonly spoolSession: SpoolSession
+  readonly createForwarder: (onDrain: () => void) => Forwarder
+  readonly startDial: StartDial
+  readonly stores: readonly SecretStore[]
+  readonly clock: Clock
+  readonly controlClock: ControlClock
+  readonly limits: Limits
+  readonly log: Log
+  /** Orders a cut of this session through the registry. */
+  readonly requestCut: (session: LiveSession, order: CutOrder) => void
+  /** Keeps a cancel callback under a key, and forgets it. */
+  readonly keepCancel: (cancel: () => void) => Buffer
+  readonly forgetCancel: (key: Buffer) => void
+  readonly onOpened: (session: LiveSession) => void
+  readonly onClosed: (session: LiveSession, reason: CutReason | EndReason, cutMs?: number) => void
+}
+
+export class LiveSession implements Session {
+  readonly labels: SessionLabels
+  readonly upstream: Upstream
+  readonly identity: CertificateFacts
+  readonly confirmedPosition: number
+  readonly #facts: SessionFacts
+  readonly #tools: SessionTools
+  readonly #forwarder: Forwarder
+  readonly #monitor: Monitor
+  readonly #controller = new AbortController()
+  readonly #sockets: SessionSockets
+  #claims: GrantClaims
+  #resource: Resource
+  #notify: ((line: string) => void) | undefined
+  #onDrain: (() => void) | undefined
+  #cancelKeys: Buffer[] = []
+  /** `session.opened` is in the audit, so `session.closed` has to follow. */
+  #recorded = false
+  #cut: { order: CutOrder; atMonotonicMs: number; forwardedBytes: number } | undefined
+  #end: { reason: EndReason; error?: Error } | undefined
+  #farewell: Timer | undefined
+  #farewellOver = Promise.withResolvers<void>()
+  #closing: Promise<void> | undefined
+  #lastByteMs: number
+  /** Something waited in a socket after the cut, so the last byte may have passed as late as the close. */
+  #queuedAfterCut = false
+  #statements = 0
+  #bytesDown = 0
+
+  constructor(facts: SessionFacts, tools: SessionTools, dial: Dial) {
+    this.labels = facts.labels
+    this.upstream = facts.binding.upstream
+    this.identity = facts.identity
+    this.confirmedPosition = facts.confirmedPosition
+    this.#facts = facts
+    this.#tools = tools
+    this.#claims = facts.claims
+    this.#resource = facts.resource
+    const { host, port } = this.upstream
+    const target = { host, port, resource: this.labels.resource }
+    this.#sockets = createSessionSockets({
+      first: dial,
+      dial: () => tools.startDial(target, tools.limits.upstreamConnectMs, tools.clock),
+      allowsPeer: (address) => facts.binding.allowsPeer(address),
+      resource: this.labels.resource,
+    })
+    this.#lastByteMs = tools.clock.monotonicMs()
+    this.#forwarder = tools.createForwarder(() => this.#onDrain?.())
+    this.#monitor = createMonitor({
+      clock: tools.clock,
+      controlClock: tools.controlClock,
+      lastTrafficMs: () => this.#lastByteMs,
+      onExpired: () =>
+        this.#requestCut('grant-expired', '', Math.min(this.#claims.expiresAtMs, this.#wallMs())),
+      onIdle: (idleMs) => this.#requestCut('idle', `${idleMs / 1_000} s`),
+      onWarning: (leftMs) =>
+        this.notify(warningLine(this.labels.resource, this.labels.grantId, leftMs)),
+    })
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  get claims(): GrantClaims {
+    return this.#claims
+  }
+
+  get resource(): Resource {
+    return this.#resource
+  }
+
+  get account(): string {
+    return this.#facts.binding.account
+  }
+
+  get cutReason(): CutReason | undefined {
+    return this.#cut?.order.reason
+  }
+
+  #wallMs(): number {
+    return this.#tools.clock.wallMs()
+  }
+
+  #requestCut(reason: CutReason, detail: string, orderedAtMs = this.#wallMs()): void {
+    this.#tools.requestCut(this, { reason, detail, orderedAtMs })
+  }
+
+  /** The timer of the grant's end; cuts at once if it has passed. */
+  arm(): void {
+    this.#monitor.setEnd(this.#claims.expiresAtMs)
+    this.#setResource(this.#resource)
+  }
+
+  /** A higher revision of the session's grant: its end moves either way. */
+  regrant(claims: GrantClaims): void {
+    if (claims.revision <= this.#claims.revision) return
+    this.#claims = claims
+    this.#monitor.setEnd(claims.expiresAtMs)
+  }
+
+  /** The resource changed in what does not end its sessions. */
+  reconfigure(resource: Resource): void {
+    this.#resource = resource
+    this.#setResource(resource)
+  }
+
+  #setResource(resource: Resource): void {
+    this.#monitor.setWarnings(resource.warnBeforeMs)
+    this.#monitor.setIdle(resource.idleMs === 0 ? this.#tools.limits.idleMs : resource.idleMs)
+  }
+
+  clockJumped(): void {
+    this.#monitor.clockJumped()
+  }
+
+  /** `session.opened` was appended. */
+  recorded(): void {
+    this.#recorded = true
+  }
+
+  notify(line: string): void {
+    if (this.#cut !== undefined || this.#closing !== undefined) return
+    try {
+      this.#notify?.(line)
+    } catch (error) {
+      this.#tools.log.warn({ ...this.labels, error: String(error) }, 'a warning was not shown')
+    }
+  }
+
+  /** Throws what the cut means to somebody who is not in yet. */
+  throwIfCut(): void {
+    if (this.#cut !== undefined || this.#closing !== undefined) throw this.#cutError()
+  }
+
+  #cutError(): SallyportError {
+    const { reason, detail } = this.#cut?.order ?? { reason: 'confirmation-denied', detail: '' }
+    const words = cutWords(reason, this.labels.resource, detail)
+    const { message: clientMessage, hint } = words
+    return new SallyportError('access-denied', `cut: ${reason} ${detail}`, { clientMessage, hint })
+  }
+
+  connect(): Promise<Socket> {
+    // After a cut only a cancel is dialled, and only until the farewell is over.
+    if (this.#closing !== undefined) return Promise.reject(this.#cutError())
+    return this.#sockets.connect()
+  }
+
+  async borrow(): Promise<Credential> {
+    this.throwIfCut()
+    const { account, reference } = this.#facts.binding
+    const secret = await fetchSecret(this.#tools.stores, reference, this.signal)
+    try {
+      this.throwIfCut()
+    } catch (error) {
+      secret.drop()
+      throw error
+    }
+    return { account, secret }
+  }
+
+  attach(downstream: Socket): void {
+    this.#sockets.attach(downstream)
+  }
+
+  opened(notify: (line: string) => void): void {
+    this.throwIfCut()
+    this.#notify = notify
+    this.#lastByteMs = this.#tools.clock.monotonicMs()
+    this.#monitor.opened()
+    this.#tools.onOpened(this)
+  }
+
+  report(activity: ActivitySource): ActivityId {
+    this.#statements += 1
+    return this.#tools.spool.appendActivity(this.#tools.spoolSession, activity)
+  }
+
+  settle(id: ActivityId, outcome: Outcome): void {
+    // A spool that failed has cut this session already, and its outcome is unknown.
+    if (this.#tools.spool.failure === undefined) {
+      this.#tools.spool.appendOutcome(this.#tools.spoolSession, id, outcome)
+    }
+  }
+
+  forward(target: Writable, chunk: Buffer): boolean {
+    if (this.#cut === undefined) this.#lastByteMs = this.#tools.clock.monotonicMs()
+    return this.#forwarder.forward(target, chunk)
+  }
+
+  forwardCall(run: () => void): boolean {
+    if (this.#cut === undefined) this.#lastByteMs = this.#tools.clock.monotonicMs()
+    return this.#forwarder.forwardCall(run)
+  }
+
+  onDrain(listener: () => void): void {
+    this.#onDrain = listener
+  }
+
+  countDownstream(bytes: number): void {
+    this.#bytesDown += bytes
+    this.#lastByteMs = this.#tools.clock.monotonicMs()
+    if (this.#cut !== undefined) this.#queuedAfterCut ||= this.#sockets.isDownstreamQueued
+  }
+
+  spill(): BlobWriter {
+    return this.#tools.spool.spill(this.#tools.spoolSession)
+  }
+
+  onCancel(cancel: () => void): Buffer {
+    const key = this.#tools.keepCancel(() => {
+      if (this.#cut === undefined && this.#closing === undefined) cancel()
+    })
+    this.#cancelKeys.push(key)
+    return key
+  }
+
+  end(reason: EndReason, error?: Error): void {
+    this.#end ??= error === undefined ? { reason } : { reason, error }
+  }
+
+  /** First half of a cut. False if the session is cut or closing already. */
+  beginCut(order: CutOrder): boolean {
+    if (this.#cut !== undefined || this.#closing !== undefined) return false
+    const pendingBytes = this.#forwarder.pendingBytes
+    // What a full socket still holds, beyond what is dropped here, would pass after the cut.
+    if (this.#forwarder.stop() < pendingBytes) this.#sockets.destroyMain()
+    const { clock, spool, log } = this.#tools
+    this.#cut = {
+      order,
+      atMonotonicMs: clock.monotonicMs(),
+      forwardedBytes: this.#forwarder.forwardedBytes,
+    }
+    this.#queuedAfterCut = this.#sockets.isDownstreamQueued
+    this.#monitor.stop()
+    if (this.#recorded) {
+      const { reason, orderedAtMs, detail } = order
+      try {
+        spool.appendEvent('session-cut', this.labels.sessionId, { reason, orderedAtMs, detail })
+      } catch (error) {
+        log.error({ ...this.labels, error: String(error) }, 'a cut could not be recorded')
+      }
+    }
+    this.#startFarewell()
+    return true
+  }
+
+  /** Second half: the engine says goodbye. */
+  announceCut(): void {
+    if (this.#cut === undefined) return
+    const { reason, orderedAtMs, detail } = this.#cut.order
+    const words = cutWords(reason, this.labels.resource, detail)
+    const cut: Cut = { reason, orderedAtMs, ...words }
+    this.#controller.abort(cut)
+  }
+
+  #startFarewell(): void {
+    const { clock, limits } = this.#tools
+    this.#farewell ??= clock.startTimer(limits.farewellMs, () => {
+      this.#farewellOver.resolve()
+      this.#closeInBackground()
+    })
+  }
+
+  #closeInBackground(): void {
+    this.#close().catch((error: unknown) =>
+      this.#tools.log.error(
+        { ...this.labels, error: String(error) },
+        'a session did not close well',
+      ),
+    )
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#close()
+  }
+
+  #close(): Promise<void> {
+    this.#closing ??= this.#closeOnce()
+    return this.#closing
+  }
+
+  async #closeOnce(): Promise<void> {
+    const { clock, spool, log, forgetCancel } = this.#tools
+    this.#monitor.stop()
+    this.#forwarder.stop()
+    for (const key of this.#cancelKeys) forgetCancel(key)
+    const cut = this.#cut
+    this.#startFarewell()
+    await Promise.race([this.#sockets.settle(), this.#farewellOver.promise])
+    this.#farewell?.cancel()
+    this.#sockets.destroyAll()
+
+    const closedMs = clock.monotonicMs()
+    const reason = cut?.order.reason ?? this.#end?.reason ?? 'client-closed'
+    const lastByteMs = this.#queuedAfterCut ? closedMs : this.#lastByteMs
+    if (cut !== undefined && this.#forwarder.forwardedBytes !== cut.forwardedBytes) {
+      log.error({ ...this.labels }, 'bytes went upstream after a cut')
+    }
+    try {
+      if (this.#recorded) {
+        const meta = closedMeta({
+          reason,
+          error: this.#end?.error,
+          cut: cut && { reason: cut.order.reason, orderedAtMs: cut.order.orderedAtMs },
+          lastByteMs,
+          closedMs,
+          closedAtMs: clock.wallMs(),
+          statements: this.#statements,
+          bytesUp: this.#forwarder.forwardedBytes,
+          bytesDown: this.#bytesDown,
+        })
+        spool.appendEvent('session-closed', this.labels.sessionId, meta)
+        await spool.commitNow('synced')
+      }
+    } catch (error) {
+      log.error({ ...this.labels, error: String(error) }, 'the end of a session was not recorded')
+    } finally {
+      const cutMs = cut && Math.max(0, lastByteMs - cut.atMonotonicMs)
+      this.#tools.onClosed(this, reason, cutMs)
+    }
+  }
+}

@@ -1,0 +1,107 @@
+/** Every socket of one session, so that its end takes all of them. */
+import type { Socket } from 'node:net'
+import { SallyportError } from '../../protocols/kit/errors.ts'
+import type { Dial } from './dial.ts'
+
+/** Sockets of one session at a time: the main one, cancels, and pools of protocols that have them. */
+const dialsMax = 16
+
+export interface SessionSockets {
+  /** The first dial at first, then new ones. Rejects with `upstream-unreachable`, `limit-reached` or `secret-not-bound`. */
+  connect(): Promise<Socket>
+  attach(downstream: Socket): void
+  /** Whether something for the client waits in our own memory. */
+  readonly isDownstreamQueued: boolean
+  /** The socket that the session's work goes over. */
+  destroyMain(): void
+  /** Ends towards the client and resolves once all but the main socket have closed by themselves. */
+  settle(): Promise<void>
+  destroyAll(): void
+}
+
+export interface SessionSocketsOptions {
+  /** Started by the gate, beside the confirmation. */
+  readonly first: Dial
+  readonly dial: () => Dial
+  /** Whether the policy lets the secret go to this IP address. */
+  readonly allowsPeer: (address: string) => boolean
+  readonly resource: string
+}
+
+export function createSessionSockets(options: SessionSocketsOptions): SessionSockets {
+  const { first, allowsPeer, resource } = options
+  const dials = new Set<Dial>([first])
+  let firstIsTaken = false
+  let downstream: Socket | undefined
+  let isOver = false
+
+  function next(): Dial {
+    if (!firstIsTaken) {
+      firstIsTaken = true
+      return first
+    }
+    if (dials.size >= dialsMax) {
+      throw new SallyportError('limit-reached', `a session has at most ${dialsMax} sockets`)
+    }
+    const dial = options.dial()
+    dials.add(dial)
+    return dial
+  }
+
+  return {
+    async connect() {
+      const dial = isOver ? first : next()
+      try {
+        const socket = await dial.socket
+        socket.once('close', () => dials.delete(dial))
+        if (allowsPeer(socket.remoteAddress ?? '')) return socket
+        // A name led elsewhere than where the policy lets the secret go.
+        throw new SallyportError(
+          'secret-not-bound',
+          `"${resource}" led to ${socket.remoteAddress}, which the policy does not name`,
+          {
+            clientMessage: `"${resource}" is not where this proxy's policy expects it`,
+            hint: 'ask the operator of the proxy to look at its policy file',
+          },
+        )
+      } catch (error) {
+        dials.delete(dial)
+        dial.destroy()
+        throw error
+      }
+    },
+    attach(socket) {
+      downstream = socket
+      socket.on('error', () => undefined)
+      if (isOver) socket.destroy()
+    },
+    get isDownstreamQueued() {
+      return (downstream?.writableLength ?? 0) > 0
+    },
+    destroyMain: () => first.destroy(),
+    async settle() {
+      const gone: Promise<void>[] = []
+      if (downstream !== undefined && !downstream.destroyed) {
+        gone.push(closed(downstream))
+        // Unread input would turn the close into a reset, which throws the farewell away.
+        downstream.resume()
+        downstream.end()
+      }
+      for (const dial of dials) {
+        if (dial !== first) gone.push(dial.socket.then(closed, () => undefined))
+      }
+      await Promise.all(gone)
+    },
+    destroyAll() {
+      isOver = true
+      downstream?.destroy()
+      for (const dial of dials) dial.destroy()
+      dials.clear()
+    },
+  }
+}
+
+function closed(socket: Socket): Promise<void> {
+  if (socket.destroyed) return Promise.resolve()
+  return new Promise((resolve) => socket.once('close', () => resolve()))
+}
