@@ -6,7 +6,7 @@ import {
   type ActivityKind,
   type ActivityParameter,
   type DecodedActivity,
-} from '../../protocols/activity.ts'
+} from '../api/activity.ts'
 import { decodeOutcomeMeta, type Entry } from '../api/audit/decode.ts'
 import { saltBytes } from '../api/audit/format.ts'
 import { cleanText, cutText } from './clean-text.ts'

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { z } from 'zod'
-import type { ActivityParameter } from '../../protocols/activity.ts'
+import type { ActivityParameter } from '../api/activity.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { ActivityView, auditQuery } from '../api/shapes.ts'
 import { QueryError } from '../store/query-error.ts'

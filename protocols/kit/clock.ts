@@ -37,6 +37,15 @@ export const systemClock: Clock = {
   },
 }
 
+/** A signal that aborts after `delayMs`. Cancel it when what it bounds is over: until then it keeps the process alive. */
+export function startDeadline(clock: Clock, delayMs: number): Timer & { signal: AbortSignal } {
+  const controller = new AbortController()
+  const timer = clock.startTimer(delayMs, () => {
+    controller.abort(new DOMException(`took longer than ${delayMs} ms`, 'TimeoutError'))
+  })
+  return { signal: controller.signal, cancel: () => timer.cancel() }
+}
+
 /** Resolves after `delayMs`; rejects with the signal's reason if it aborts first. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -86,6 +86,29 @@ function reachable(sources: ReadonlyMap<string, SourceFile>, entries: readonly s
   return reached
 }
 
+/** `folder/file` in backticks, or the target of a link. */
+const pathInProse =
+  /`((?:bench|certs|control|deploy|protocols|proxy|test)\/[\w./-]+)`|\]\((?!\w+:|#)([^)#\s]+)/g
+
+/** Files and folders that the documents name but that are not there. */
+export function complaintsAboutDocuments(files: readonly SourceFile[]): string[] {
+  const paths = files.map((file) => file.path)
+  return files
+    .filter((file) => file.path.endsWith('.md'))
+    .flatMap((file) =>
+      [...file.text.matchAll(pathInProse)]
+        .map(([, named, linked]) => named ?? posix.join(posix.dirname(file.path), linked!))
+        .filter(
+          (path) => !paths.some((there) => there === path || there.startsWith(folderOf(path))),
+        )
+        .map((path) => `${file.path}: names ${path}, which is not there`),
+    )
+}
+
+function folderOf(path: string): string {
+  return path.endsWith('/') ? path : `${path}/`
+}
+
 /** Codes that ERRORS.md documents (`### \`code\``) but nobody throws, and the other way round; each with its three parts. */
 export function complaintsAboutErrorCodes(markdown: string, codes: readonly string[]): string[] {
   const sections = markdown.split(/^### /m).slice(1)

@@ -7,6 +7,7 @@ import { complaintsAboutImports, complaintsAboutProtocolPowers } from '../tidy/i
 import { complaintsAboutLibraries, type PackageFile } from '../tidy/library-rules.ts'
 import { codeOf, importsOf, readSourceTree } from '../tidy/source-tree.ts'
 import {
+  complaintsAboutDocuments,
   complaintsAboutErrorCodes,
   complaintsAboutProtocols,
   complaintsAboutReachability,
@@ -22,13 +23,17 @@ const packageFile = JSON.parse(textOf('package.json')) as PackageFile & {
 /** What starts something: scripts of package.json, the CLI, and what those start as processes. */
 const entries = {
   product: ['proxy/main.ts', 'control/main.ts', 'control/cli/main.ts', ...scripts('deploy/')],
-  work: ['vitest.config.ts', ...scripts('test/'), ...scripts('bench/')],
+  work: ['vitest.config.ts', ...scripts('test/'), ...scripts('bench/'), ...benches()],
 }
 
 function scripts(folder: string): string[] {
   return Object.values(packageFile.scripts).flatMap((script) =>
     script.split(' ').filter((word) => word.startsWith(folder) && word.endsWith('.ts')),
   )
+}
+
+function benches(): string[] {
+  return tree.map(({ path }) => path).filter((path) => /^bench\/.*\/main\.ts$/.test(path))
 }
 
 const file = (path: string, text = '') => ({ path, text })
@@ -263,6 +268,22 @@ describe('the shape of the tree', () => {
       'proxy/tested.ts: only tests or benches import it',
     ])
     expect(complaintsAboutReachability(tree, entries)).toEqual([])
+  })
+
+  test('documents name what is there', () => {
+    const documents = [
+      file(
+        'README.md',
+        'see `proxy/gate.ts`, `proxy/`, `proxy`, [this](proxy/gate.ts#a), `certs/x`',
+      ),
+      file('docs/more.md', '[up](../README.md) [out](https://a.test/b) [gone](../gone.md)'),
+      file('proxy/gate.ts'),
+    ]
+    expect(complaintsAboutDocuments(documents)).toEqual([
+      'README.md: names certs/x, which is not there',
+      'docs/more.md: names gone.md, which is not there',
+    ])
+    expect(complaintsAboutDocuments(tree)).toEqual([])
   })
 
   test('every error code is explained', () => {

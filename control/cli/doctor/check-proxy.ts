@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises'
 import { readFileSync } from 'node:fs'
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
+import { startDeadline, systemClock } from '../../../protocols/kit/clock.ts'
 import type { Home } from '../home.ts'
 import { failed, ok, warn, type Check } from './check.ts'
 
@@ -26,10 +27,11 @@ export async function checkProxy(home: Home): Promise<Check> {
     )
   const at = `${host}:${port}`
   let socket: Socket | undefined
+  const deadline = startDeadline(systemClock, answerMs)
+  const { signal } = deadline
   try {
-    socket = await openSocket(host, port)
+    socket = await openSocket(host, port, signal)
     socket.write(sslRequest)
-    const signal = AbortSignal.timeout(answerMs)
     const [answer] = (await once(socket, 'data', { signal })) as [Buffer]
     if (answer.toString('latin1') !== 'S') throw new Error(`${at} does not offer TLS`)
     const secure = connectTls({
@@ -52,6 +54,7 @@ export async function checkProxy(home: Home): Promise<Check> {
       `is the proxy running, and are proxyHost and proxyPorts right in ${home.files.config}?`,
     )
   } finally {
+    deadline.cancel()
     socket?.destroy()
   }
 }
@@ -77,10 +80,10 @@ export async function checkNames(home: Home): Promise<Check> {
   }
 }
 
-async function openSocket(host: string, port: number): Promise<Socket> {
+async function openSocket(host: string, port: number, signal: AbortSignal): Promise<Socket> {
   const socket = connectTcp({ host, port })
   try {
-    await once(socket, 'connect', { signal: AbortSignal.timeout(answerMs) })
+    await once(socket, 'connect', { signal })
     // Kept, so that a reset while nobody waits is no crash.
     socket.on('error', () => undefined)
     return socket

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { sleep, systemClock } from '../../../protocols/kit/clock.ts'
+import { sleep, startDeadline, systemClock } from '../../../protocols/kit/clock.ts'
 import { createTestClock } from '../../test-clock.ts'
 
 describe('the clock of tests', () => {
@@ -82,6 +82,20 @@ describe('sleep', () => {
     await expect(sleeping).rejects.toThrow('stopped')
     expect(clock.pendingTimers).toBe(0)
     await expect(sleep(clock, 100, controller.signal)).rejects.toThrow('stopped')
+    expect(clock.pendingTimers).toBe(0)
+  })
+})
+
+describe('a deadline', () => {
+  test('aborts when its time has come, unless it was cancelled', () => {
+    const clock = createTestClock()
+    const [kept, cancelled] = [startDeadline(clock, 100), startDeadline(clock, 100)]
+    clock.advance(99)
+    cancelled.cancel()
+    expect(kept.signal.aborted).toBe(false)
+    clock.advance(1)
+    expect(kept.signal.reason).toMatchObject({ name: 'TimeoutError' })
+    expect(cancelled.signal.aborted).toBe(false)
     expect(clock.pendingTimers).toBe(0)
   })
 })

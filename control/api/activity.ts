@@ -1,0 +1,9 @@
+/** What engines wrote, for the rest of control, which knows no protocols: only this folder imports theirs. */
+export {
+  activityKinds,
+  decodeActivity,
+  outcomeStatuses,
+  type ActivityKind,
+  type ActivityParameter,
+  type DecodedActivity,
+} from '../../protocols/activity.ts'
