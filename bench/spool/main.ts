@@ -124,7 +124,7 @@ function alternatives(bytes: number, directory: string): Record<string, number> 
   const file = openSync(join(directory, 'alternatives'), 'w')
   const us = {
     sha256OneShot: timed(() => hash('sha256', data, 'buffer')),
-    sha256OneShotLatin1: timed(() => hash('sha256', data, 'latin1')),
+    sha256OneShotBinary: timed(() => hash('sha256', data, 'binary')),
     aesGcmKeyObject: timed(() => aead('aes-256-gcm', key)),
     aesGcmRawKey: timed(() => aead('aes-256-gcm', raw), 5_000),
     chacha20Poly1305: timed(() => aead('chacha20-poly1305', key)),

@@ -76,6 +76,12 @@ export class ByteWriter {
     return bytes
   }
 
+  /** One byte for each character (U+0000 to U+00FF). */
+  binary(text: string): void {
+    const at = this.reserve(text.length)
+    this.#buffer.write(text, at, 'latin1')
+  }
+
   /** A view of the bytes from `start` on; valid until the next append or reset. */
   bytes(start = 0): Buffer {
     return this.#buffer.subarray(start, this.#length)
