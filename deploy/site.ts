@@ -10,7 +10,7 @@ import type { ApiClient } from '../control/api/client.ts'
 import { writePrivateFile } from '../protocols/kit/private-file.ts'
 import { identityFile } from '../proxy/identity/proxy-identity.ts'
 import { controlProgram, proxyProgram } from './programs.ts'
-import type { Supervisor } from './supervisor.ts'
+import type { ChildProgram, Supervisor } from './supervisor.ts'
 
 export interface SiteOptions {
   /** Holds `control`, `proxy`, `homes` and `logs`. */
@@ -66,28 +66,11 @@ export function sitePaths(directory: string): SitePaths {
 
 /** Starts control and waits until it answers. */
 export async function startSite(options: SiteOptions): Promise<Site> {
-  const { supervisor, control, proxy } = options
   const paths = sitePaths(options.directory)
   for (const path of [paths.control, paths.proxy, join(options.directory, 'homes'), paths.logs]) {
     mkdirSync(path, { recursive: true, mode: 0o700 })
   }
-  const demo = options.demo ? ['--demo'] : []
-  const environment = options.environment ?? process.env
-  await supervisor.start(
-    controlProgram({
-      dataDirectory: paths.control,
-      logFile: join(paths.logs, 'control.log'),
-      flags: [
-        ...['--listen', address(control.host, control.port), '--domain', options.domain],
-        ...['--bootstrap-admin', options.adminEmail, '--bootstrap-home', paths.adminHome],
-        ...['--proxy-address', address(proxy.host, proxy.port)],
-        ...demo,
-        ...(control.flags ?? []),
-      ],
-      environment,
-      stopMs: controlStopMs,
-    }),
-  )
+  await options.supervisor.start(siteControl(options))
   const adminHome = readHome({ SALLY_HOME: paths.adminHome })
   const { controlUrl } = adminHome.config
   return {
@@ -96,28 +79,54 @@ export async function startSite(options: SiteOptions): Promise<Site> {
     paths,
     openApi: () => openApi(adminHome),
     async startProxy() {
-      const tokenFile = join(paths.proxy, 'join-token')
+      const tokenFile = joinTokenFile(paths)
       if (!existsSync(identityFile(paths.proxy))) {
         await writeJoinToken(tokenFile, adminHome)
         options.announce('the proxy joins with a one-time token')
       }
-      await supervisor.start(
-        proxyProgram({
-          dataDirectory: paths.proxy,
-          logFile: join(paths.logs, 'proxy.log'),
-          flags: [
-            ...['--control-url', controlUrl, '--join-token-file', tokenFile],
-            ...['--listen', `postgres=${address(proxy.host, proxy.port)}`],
-            ...demo,
-            ...(proxy.flags ?? []),
-          ],
-          environment,
-          stopMs: proxyStopMs,
-        }),
-      )
+      await options.supervisor.start(siteProxy(options, controlUrl))
       rmSync(tokenFile, { force: true })
     },
   }
+}
+
+export function siteControl(options: SiteOptions): ChildProgram {
+  const paths = sitePaths(options.directory)
+  const { control, proxy } = options
+  return controlProgram({
+    dataDirectory: paths.control,
+    logFile: join(paths.logs, 'control.log'),
+    flags: [
+      ...['--listen', address(control.host, control.port), '--domain', options.domain],
+      ...['--bootstrap-admin', options.adminEmail, '--bootstrap-home', paths.adminHome],
+      ...['--proxy-address', address(proxy.host, proxy.port)],
+      ...(options.demo ? ['--demo'] : []),
+      ...(control.flags ?? []),
+    ],
+    environment: options.environment ?? process.env,
+    stopMs: controlStopMs,
+  })
+}
+
+export function siteProxy(options: SiteOptions, controlUrl: string): ChildProgram {
+  const paths = sitePaths(options.directory)
+  const { proxy } = options
+  return proxyProgram({
+    dataDirectory: paths.proxy,
+    logFile: join(paths.logs, 'proxy.log'),
+    flags: [
+      ...['--control-url', controlUrl, '--join-token-file', joinTokenFile(paths)],
+      ...['--listen', `postgres=${address(proxy.host, proxy.port)}`],
+      ...(options.demo ? ['--demo'] : []),
+      ...(proxy.flags ?? []),
+    ],
+    environment: options.environment ?? process.env,
+    stopMs: proxyStopMs,
+  })
+}
+
+function joinTokenFile(paths: SitePaths): string {
+  return join(paths.proxy, 'join-token')
 }
 
 async function writeJoinToken(file: string, adminHome: Home): Promise<void> {

@@ -1,0 +1,193 @@
+/**
+ * `npm run bench:postgres -- [--quick] [--json]`: PostgreSQL directly, through pgbouncer (session pooling) and through a real
+ * proxy with a real control, on one machine, all with the same TLS. See design.md, section 9, and `benchUsage`.
+ */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { freePort } from '../../deploy/ports.ts'
+import { createSupervisor } from '../../deploy/supervisor.ts'
+import { systemClock as clock } from '../../protocols/kit/clock.ts'
+import {
+  canInstall,
+  installCommand,
+  installPackages,
+  missingPackages,
+} from '../../test/debian-packages.ts'
+import { accountOf, stackDatabase, startStack, type Stack } from '../../test/stack.ts'
+import { measureSearch, statementsStored, untilIndexed, type Completeness } from './completeness.ts'
+import { measureConnect } from './connect.ts'
+import { measureExpiry, measureRevocation, type CutSample } from './cuts.ts'
+import { measureMemory } from './memory.ts'
+import { benchUsage, readBenchOptions, type BenchOptions } from './options.ts'
+import { fillPgbench, runPgbench } from './pgbench.ts'
+import { startPgbouncer } from './pgbouncer.ts'
+import { reportOf, tableOf, type Measured } from './report.ts'
+import { directTarget, pgbouncerTarget, sallyportTarget, type Target } from './targets.ts'
+import { measureThroughput } from './throughput.ts'
+
+const scale = 10
+const hourMs = 3_600_000
+const startedMs = clock.monotonicMs()
+
+process.exitCode = await main()
+
+async function main(): Promise<number> {
+  let options: BenchOptions
+  try {
+    options = readBenchOptions(process.argv.slice(2))
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${benchUsage}`)
+    return 2
+  }
+  const missing = missingPackages().filter((name) => name.startsWith('p'))
+  if (missing.length > 0 && !(canInstall() && installPackages(missing))) {
+    console.error(`pgbench or pgbouncer is missing. Install them: ${installCommand(missing)}`)
+    return 1
+  }
+  const measured = await measure(options)
+  const report = reportOf(measured)
+  console.log(tableOf(report))
+  if (options.json) console.log(JSON.stringify(report))
+  return measured.completeness.missing + measured.completeness.duplicated === 0 &&
+    measured.pgbench.stored === measured.pgbench.sent
+    ? 0
+    : 1
+}
+
+async function measure(options: BenchOptions): Promise<Measured> {
+  const supervisor = createSupervisor({ clock, announce })
+  announce('starting PostgreSQL, control and the proxy')
+  const stack = await startStack({
+    postgresSettings: { max_connections: '1300', max_wal_size: '4GB' },
+    environment: { NODE_ENV: 'production' },
+  })
+  try {
+    const password = stack.passwords.get('read')!
+    const database = await startDatabaseSide(stack, supervisor, password)
+    const person = await stack.person('bench')
+    const caPem = readFileSync(stack.caFile, 'utf8')
+    const sallyport = sallyportTarget(stack, person, caPem)
+    const targets = [...database, sallyport]
+
+    announce(`completeness: ${options.uniqueStatements} statements, each looked up in the store`)
+    const grant = await stack.grant(person, { forMs: 2 * hourMs })
+    const completeness = await measureSearch(
+      stack,
+      sallyport,
+      grant,
+      options.uniqueStatements,
+      clock,
+    )
+
+    announce('connect latency')
+    const connectMs = await measureConnect(targets, options.rounds, options.connectsPerRound, clock)
+
+    announce(`memory of ${options.idleSessions} idle sessions`)
+    const memoryKb = {
+      pgbouncer: await measureMemory(targets[1]!, options.idleSessions, clock),
+      sallyport: await measureMemory(sallyport, options.idleSessions, clock),
+    }
+    await stack.api.call('grantRevoke', { params: { id: grant.id }, body: { reason: 'done' } })
+
+    announce(`cuts of 1 and ${options.cutSessions} sessions`)
+    const cuts = await measureCuts(stack, caPem, options)
+
+    announce('throughput')
+    const { throughput, pgbench } = await measurePgbench(stack, targets, options)
+    return { throughput, connectMs, memoryKb, ...cuts, completeness, pgbench }
+  } finally {
+    await supervisor.stop()
+    await stack.stop()
+  }
+}
+
+async function startDatabaseSide(
+  stack: Stack,
+  supervisor: ReturnType<typeof createSupervisor>,
+  password: string,
+): Promise<[Target, Target]> {
+  const pgbouncer = await startPgbouncer({
+    directory: join(stack.directory, 'pgbouncer'),
+    cluster: stack.cluster,
+    port: await freePort(),
+    account: { name: accountOf('read'), password },
+    database: stackDatabase,
+    supervisor,
+    clock,
+  })
+  const authority = (name: string, pem: string): string => {
+    const path = join(stack.directory, name)
+    writeFileSync(path, pem)
+    return path
+  }
+  const databaseCa = authority('database-ca.pem', stack.cluster.authorityPem)
+  const direct = directTarget(stack.cluster, password, databaseCa)
+  const owner = { PGUSER: accountOf('admin'), PGPASSWORD: stack.passwords.get('admin')! }
+  await fillPgbench({ ...direct.environment, ...owner }, scale)
+  const pgbouncerCa = authority('pgbouncer-ca.pem', pgbouncer.authorityPem)
+  return [direct, pgbouncerTarget(pgbouncer, password, pgbouncerCa)]
+}
+
+async function measureCuts(
+  stack: Stack,
+  caPem: string,
+  options: BenchOptions,
+): Promise<{ revocations: CutSample[]; expiries: CutSample[] }> {
+  const person = await stack.person('cut')
+  const revocations: CutSample[] = []
+  const expiries: CutSample[] = []
+  for (let round = 0; round < options.cutRounds; round += 1) {
+    revocations.push(await measureRevocation(stack, person, caPem, 1, clock))
+    expiries.push(await measureExpiry(stack, person, caPem, 1, 2_000, clock))
+  }
+  const all = await measureRevocation(stack, person, caPem, options.cutSessions, clock)
+  revocations.push(all)
+  const forMs = Math.ceil(all.openMs * 1.5) + 3_000
+  expiries.push(await measureExpiry(stack, person, caPem, options.cutSessions, forMs, clock))
+  return { revocations, expiries }
+}
+
+/** Throughput of all targets, and whether the store has every transaction that pgbench did through the proxy. */
+async function measurePgbench(
+  stack: Stack,
+  targets: readonly Target[],
+  options: BenchOptions,
+): Promise<{ throughput: Measured['throughput']; pgbench: Completeness }> {
+  const person = await stack.person('pgbench')
+  const caPem = readFileSync(stack.caFile, 'utf8')
+  const through = sallyportTarget(stack, person, caPem)
+  // pgbench asks for its tables before it begins: how many statements that takes, a short run tells.
+  const trial = await stack.grant(person, { forMs: hourMs })
+  const { transactions } = await runPgbench(through.environment, 'simple', 1, 1)
+  const extra = (await statementsStored(stack, trial, clock)).statements - transactions
+  await stack.api.call('grantRevoke', { params: { id: trial.id }, body: { reason: 'done' } })
+
+  const grant = await stack.grant(person, { forMs: 2 * hourMs })
+  const throughput = await measureThroughput(
+    [targets[0]!, targets[1]!, through],
+    stack.pid('control'),
+    options,
+    clock,
+    announce,
+  )
+  await untilIndexed(stack, clock)
+  const runs = throughput.filter(({ target }) => target === 'sallyport')
+  const sent = runs.reduce((sum, run) => sum + run.transactions + extra, 0)
+  const { statements: stored } = await statementsStored(stack, grant, clock)
+  announce(`pgbench: ${sent} statements sent, ${stored} stored`)
+  return {
+    throughput,
+    pgbench: {
+      sent,
+      stored,
+      missing: Math.max(0, sent - stored),
+      duplicated: Math.max(0, stored - sent),
+    },
+  }
+}
+
+function announce(line: string): void {
+  const seconds = ((clock.monotonicMs() - startedMs) / 1_000).toFixed(1)
+  console.log(`[${seconds.padStart(6)} s] ${line}`)
+}

@@ -1,0 +1,77 @@
+import { sleep, type Clock } from '../../protocols/kit/clock.ts'
+import type { BenchOptions } from './options.ts'
+import { runPgbench, type QueryMode } from './pgbench.ts'
+import { cpuUs } from './process-usage.ts'
+import type { Target, TargetName } from './targets.ts'
+
+export interface ThroughputSample {
+  readonly round: number
+  readonly target: TargetName
+  readonly mode: QueryMode
+  readonly clients: number
+  readonly transactions: number
+  readonly transactionsPerSecond: number
+  /** Of the process in the middle; undefined for direct. */
+  readonly cpuUsPerTransaction: number | undefined
+  /** Of control, which stores and indexes what the proxy ships; sallyport only. */
+  readonly controlCpuUsPerTransaction: number | undefined
+}
+
+export const shapes: readonly { mode: QueryMode; clients: number }[] = [
+  { mode: 'simple', clients: 1 },
+  { mode: 'simple', clients: 16 },
+  { mode: 'prepared', clients: 1 },
+  { mode: 'prepared', clients: 16 },
+]
+
+const quietPollMs = 100
+const quietMsMax = 30_000
+/** Of one core. */
+const quietShare = 0.15
+
+/**
+ * Rounds are interleaved: each target once in each round, beginning with another one each time, so that what the machine does
+ * besides hits all of them. A run starts when control has dealt with the one before: its work is not the peer's.
+ */
+export async function measureThroughput(
+  targets: readonly Target[],
+  controlPid: number,
+  options: BenchOptions,
+  clock: Clock,
+  announce: (line: string) => void,
+): Promise<ThroughputSample[]> {
+  const samples: ThroughputSample[] = []
+  for (let round = 0; round < options.rounds; round += 1) {
+    for (const { mode, clients } of shapes) {
+      for (let index = 0; index < targets.length; index += 1) {
+        const target = targets[(index + round) % targets.length]!
+        await untilQuiet(controlPid, clock)
+        const pid = target.pid()
+        const before = pid === undefined ? 0 : cpuUs(pid)
+        const controlBefore = cpuUs(controlPid)
+        const run = await runPgbench(target.environment, mode, clients, options.secondsPerRun)
+        const cpu = pid === undefined ? undefined : cpuUs(pid) - before
+        const controlCpu = cpuUs(controlPid) - controlBefore
+        samples.push({
+          ...{ round, target: target.name, mode, clients, ...run },
+          cpuUsPerTransaction: cpu === undefined ? undefined : cpu / run.transactions,
+          controlCpuUsPerTransaction:
+            target.name === 'sallyport' ? controlCpu / run.transactions : undefined,
+        })
+        announce(
+          `round ${round + 1}: ${mode} ${clients} ${target.name}: ${Math.round(run.transactionsPerSecond)} tx/s`,
+        )
+      }
+    }
+  }
+  return samples
+}
+
+async function untilQuiet(pid: number, clock: Clock): Promise<void> {
+  const deadlineMs = clock.monotonicMs() + quietMsMax
+  while (clock.monotonicMs() < deadlineMs) {
+    const before = cpuUs(pid)
+    await sleep(clock, quietPollMs)
+    if (cpuUs(pid) - before <= quietShare * quietPollMs * 1_000) return
+  }
+}
