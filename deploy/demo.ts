@@ -5,12 +5,12 @@
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { systemClock as clock } from '../protocols/kit/clock.ts'
-import { toSallyportError } from '../protocols/kit/errors.ts'
 import { demoUsage, readDemoOptions, type DemoOptions } from './demo/options.ts'
 import { writeReadyFile } from './demo/ready-file.ts'
 import { runDemo } from './demo/run-demo.ts'
 import { whatToTry } from './demo/what-to-try.ts'
 import { whenNpmEnds } from './parent.ts'
+import { printFailure } from './print-failure.ts'
 import { stopSignal } from './stop-signals.ts'
 
 const startedMs = clock.monotonicMs()
@@ -36,10 +36,7 @@ async function main(): Promise<number> {
     return 0
   } catch (error) {
     if (stopping.signal.aborted) return 130
-    const { clientMessage, hint, message, code } = toSallyportError(error)
-    console.error(`error: ${code === 'internal' ? message : clientMessage}`)
-    if (code === 'internal' && clientMessage !== message) console.error(clientMessage)
-    if (hint !== undefined) console.error(`hint: ${hint}`)
+    printFailure(error)
     return 1
   }
 }

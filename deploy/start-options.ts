@@ -1,0 +1,57 @@
+import { parseArgs } from 'node:util'
+import { resolve } from 'node:path'
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+export interface StartOptions {
+  readonly directory: string
+  readonly domain: string
+  readonly adminEmail: string
+  readonly control: Address
+  readonly postgres: Address
+}
+
+export const startUsage = `usage: npm start -- --domain DOMAIN --admin EMAIL [options]
+
+Runs control and a proxy on this machine, for real. Each option is also an environment variable.
+
+  --domain DOMAIN       resources are <name>.DOMAIN            SALLYPORT_DOMAIN
+  --admin EMAIL         the first admin, signed in here        SALLYPORT_ADMIN
+  --data-dir DIR        default: ./data                        SALLYPORT_DATA_DIR
+  --control HOST:PORT   control (default 127.0.0.1:8443)       SALLYPORT_CONTROL
+  --postgres HOST:PORT  the proxy (default 127.0.0.1:5432)     SALLYPORT_POSTGRES`
+
+/** Throws an Error whose message is for the person. */
+export function readStartOptions(
+  parameters: readonly string[],
+  environment: NodeJS.ProcessEnv,
+): StartOptions {
+  const text = { type: 'string' } as const
+  const { values } = parseArgs({
+    args: [...parameters],
+    options: { domain: text, admin: text, 'data-dir': text, control: text, postgres: text },
+  })
+  const domain = values.domain ?? environment['SALLYPORT_DOMAIN']
+  const adminEmail = values.admin ?? environment['SALLYPORT_ADMIN']
+  if (domain === undefined) throw new Error('--domain is missing')
+  if (adminEmail === undefined) throw new Error('--admin is missing')
+  return {
+    domain,
+    adminEmail,
+    directory: resolve(values['data-dir'] ?? environment['SALLYPORT_DATA_DIR'] ?? 'data'),
+    control: addressOf(values.control ?? environment['SALLYPORT_CONTROL'] ?? '127.0.0.1:8443'),
+    postgres: addressOf(values.postgres ?? environment['SALLYPORT_POSTGRES'] ?? '127.0.0.1:5432'),
+  }
+}
+
+function addressOf(text: string): Address {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]]+)):(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (match === null || port < 1 || port > 65_535) {
+    throw new Error(`${JSON.stringify(text)} must look like 0.0.0.0:8443 or [::]:8443`)
+  }
+  return { host: match[1] ?? match[2]!, port }
+}
