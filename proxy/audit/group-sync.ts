@@ -23,6 +23,8 @@ export class GroupSync {
   readonly #blobs: number[] = []
   #running = false
   #wanted = false
+  /** Last batch that the running one makes durable. */
+  #covers = 0
   #stopped = false
   syncs = 0
   syncUs = 0
@@ -38,8 +40,8 @@ export class GroupSync {
 
   /** Asks that everything written so far be synced. */
   want(): void {
-    this.#wanted = true
     if (!this.#running) this.#start()
+    else if (this.#covers < this.#options.written()) this.#wanted = true
   }
 
   /** Nothing is synced or called after. */
@@ -56,6 +58,7 @@ export class GroupSync {
     this.#running = true
     const { writer, clock } = this.#options
     const batch = this.#options.written()
+    this.#covers = batch
     const { all, done, rolled } = writer.takeUnsynced()
     const blobs = this.#blobs.splice(0)
     const startedMs = clock.monotonicMs()

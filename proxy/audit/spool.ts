@@ -21,6 +21,7 @@ import {
 import { genesisLink } from '../../control/api/audit/link.ts'
 import { bytesOfUuid } from '../../control/api/audit/uuid.ts'
 import { createBlobWriter } from './blob-writer.ts'
+import { CommitWaiter } from './commit-waiter.ts'
 import { GroupSync } from './group-sync.ts'
 import type { Ledger } from './ledger.ts'
 import type { Outbox } from './outbox.ts'
@@ -378,32 +379,5 @@ export class WritableSpool implements Spool {
     }
     this.#sync.stop()
     this.#writer.close()
-  }
-}
-
-class CommitWaiter implements Waiter {
-  readonly durability: Durability
-  readonly reject: (failure: SallyportError) => void
-  readonly #spool: WritableSpool
-  readonly #batch: number
-  readonly #resolve: () => void
-
-  constructor(
-    spool: WritableSpool,
-    durability: Durability,
-    batch: number,
-    resolve: () => void,
-    reject: (failure: SallyportError) => void,
-  ) {
-    this.#spool = spool
-    this.durability = durability
-    this.#batch = batch
-    this.#resolve = resolve
-    this.reject = reject
-  }
-
-  release(batch: number): void {
-    if (batch >= this.#batch) this.#resolve()
-    else this.#spool.wait(this)
   }
 }

@@ -1,0 +1,77 @@
+/** A spool in a temporary directory, and what it is fed with, for tests. */
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { onTestFinished } from 'vitest'
+import type { SessionOpenedMeta } from '../../control/api/audit/format.ts'
+import type { ActivitySource } from '../../protocols/activity.ts'
+import { systemClock } from '../../protocols/kit/clock.ts'
+import { openSpool } from '../../proxy/audit/open-spool.ts'
+import { systemFiles, type SpoolFiles } from '../../proxy/audit/spool-files.ts'
+import type { Spool, SpoolLimits, SpoolOptions } from '../../proxy/audit/spool-types.ts'
+
+export const silentLog = { debug() {}, info() {}, warn() {}, error() {} }
+export const spoolKey = Buffer.alloc(32, 7)
+export const sessionId = 'cccccccc-cccc-4ccc-8ccc-cccccccccccc'
+export const openedMeta: SessionOpenedMeta = {
+  personId: randomUUID(),
+  personEmail: 'dev@example.test',
+  grantId: randomUUID(),
+  grantRevision: 1,
+  resource: 'orders-db',
+  protocol: 'postgres',
+  level: 'read',
+  account: 'reader',
+  upstream: '127.0.0.1:5432',
+  remoteAddress: '127.0.0.1',
+  certificateSerial: '1',
+  attributes: {},
+  retention: 'default',
+  durability: 'written',
+  expiresAtMs: 1,
+  admittedBy: 'control',
+}
+
+export function temporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'sallyport-spool-'))
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+export function openTestSpool(
+  directory: string,
+  limits: Partial<SpoolLimits> = {},
+  files: Partial<SpoolFiles> = {},
+  options: Partial<SpoolOptions> = {},
+): Promise<Spool> {
+  return openSpool(
+    {
+      directory,
+      key: spoolKey,
+      proxyId: '11111111-1111-4111-8111-111111111111',
+      clock: systemClock,
+      limits,
+      version: 'test',
+      log: silentLog,
+      ...options,
+    },
+    { ...systemFiles, ...files },
+  )
+}
+
+export function statement(text: string): ActivitySource {
+  return { kind: 'statement', encode: (fields) => fields.utf8('text', text) }
+}
+
+/** Ends of turns: what was appended is written, and what waited for it is forwarded. */
+export async function turns(count = 2): Promise<void> {
+  for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+}
+
+export function filesOf(directory: string, suffix: string): string[] {
+  return readdirSync(directory)
+    .filter((name) => name.endsWith(suffix))
+    .toSorted()
+    .map((name) => join(directory, name))
+}
