@@ -78,5 +78,6 @@ function wantsColour(stream: OutputStream, environment: NodeJS.ProcessEnv): bool
 function terminalColumns(stream: OutputStream, environment: NodeJS.ProcessEnv): number | undefined {
   const asked = Number(environment['COLUMNS'])
   if (Number.isInteger(asked) && asked >= 20) return asked
-  return stream.isTTY === true ? (stream.columns ?? 80) : undefined
+  // A terminal that nobody told its size says 0.
+  return stream.isTTY === true ? stream.columns || 80 : undefined
 }

@@ -19,8 +19,9 @@ export async function confirm(cli: Cli, question: string): Promise<boolean> {
 /** A line that is typed without being shown. Rejects with `usage` when Ctrl-C ends it. */
 export function readHidden(cli: Cli, question: string): Promise<string> {
   const input = process.stdin
-  cli.writeError(question)
+  // Before the question, so that nothing is shown of what is typed at once.
   input.setRawMode(true)
+  cli.writeError(question)
   input.setEncoding('utf8')
   return new Promise((resolve, reject) => {
     let typed = ''

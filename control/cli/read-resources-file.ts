@@ -6,6 +6,7 @@ import {
   isScalar,
   isSeq,
   parseDocument,
+  visit,
   type Document,
   type Node,
 } from 'yaml'
@@ -16,6 +17,8 @@ import { resourcesFile } from '../api/resource.ts'
 export type ResourcesFile = z.output<typeof resourcesFile>
 type Issue = NonNullable<Problem['issues']>[number]
 type Path = readonly PropertyKey[]
+/** What of a pair is wrong. */
+type Part = 'key' | 'value'
 
 export const resourcesFileBytesMax = 16 * 1024 * 1024
 const issuesMax = 100
@@ -29,17 +32,17 @@ export function readResourcesFile(text: string, fileName: string): ResourcesFile
     return { path: '', message: error.message, line, column: col }
   })
   if (mistakes.length > 0) throw refusal(fileName, mistakes)
-  const place = (path: Path): { line: number; column: number } => {
-    const { line, col } = lines.linePos(offsetOf(document, path))
+  const place = (path: Path, part: Part = 'value'): { line: number; column: number } => {
+    const { line, col } = lines.linePos(offsetOf(document, path, part))
     return { line, column: col }
   }
-  const parsed = resourcesFile.safeParse(document.toJS({ maxAliasCount: 100 }) ?? {})
+  const parsed = resourcesFile.safeParse(readValue(document, lines, fileName) ?? {})
   if (!parsed.success) {
     const issues = parsed.error.issues.flatMap((issue): Issue[] =>
-      flatten(issue).map(({ path, message }) => ({
+      flatten(issue).map(({ path, message, part }) => ({
         path: showPath(path),
         message,
-        ...place(path),
+        ...place(path, part),
       })),
     )
     throw refusal(fileName, issues)
@@ -61,6 +64,25 @@ export function placeIssues(text: string, issues: readonly Issue[]): Issue[] {
   })
 }
 
+/** Aliases are followed only here: one that names nothing, or a bomb of them, is a mistake of the file. */
+function readValue(document: Document, lines: LineCounter, fileName: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 })
+  } catch (error) {
+    let offset = 0
+    visit(document, {
+      Alias(_, alias) {
+        if (alias.resolve(document) !== undefined) return undefined
+        offset = alias.range?.[0] ?? 0
+        return visit.BREAK
+      },
+    })
+    const { line, col } = lines.linePos(offset)
+    const message = error instanceof Error ? error.message : String(error)
+    throw refusal(fileName, [{ path: '', message, line, column: col }])
+  }
+}
+
 function repeatedNames(file: ResourcesFile, place: (path: Path) => object): Issue[] {
   const first = new Map<string, number>()
   return file.resources.flatMap(({ name }, index) => {
@@ -76,22 +98,29 @@ function repeatedNames(file: ResourcesFile, place: (path: Path) => object): Issu
 }
 
 /** An unknown key is reported at the key itself, one issue each; the rest as it is. */
-function flatten(issue: z.core.$ZodIssue): { path: Path; message: string }[] {
-  if (issue.code !== 'unrecognized_keys') return [{ path: issue.path, message: issue.message }]
-  return issue.keys.map((key) => ({ path: [...issue.path, key], message: 'is not known here' }))
+function flatten(issue: z.core.$ZodIssue): { path: Path; message: string; part: Part }[] {
+  if (issue.code !== 'unrecognized_keys') {
+    return [{ path: issue.path, message: issue.message, part: 'value' }]
+  }
+  return issue.keys.map((key) => ({
+    path: [...issue.path, key],
+    message: 'is not known here',
+    part: 'key',
+  }))
 }
 
 /** Where the value of a path stands; of what is missing, where the thing stands that lacks it. */
-function offsetOf(document: Document, path: Path): number {
+function offsetOf(document: Document, path: Path, part: Part = 'value'): number {
   let node: unknown = document.contents
   let offset = isNode(node) ? (node.range?.[0] ?? 0) : 0
-  for (const step of path) {
+  for (const [index, step] of path.entries()) {
     if (isAlias(node)) node = node.resolve(document)
     if (isMap(node)) {
       const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === String(step))
       if (pair === undefined) break
       if (isNode(pair.key)) offset = pair.key.range?.[0] ?? offset
       node = pair.value
+      if (part === 'key' && index === path.length - 1) break
       if (isScalar(node)) offset = node.range?.[0] ?? offset
     } else if (isSeq(node)) {
       node = node.items[Number(step)]

@@ -1,5 +1,5 @@
 /** An error as the user sees it: what happened, where, what to do next. Never a stack, unless asked for. */
-import { errorCodes, SallyportError, type ErrorCode } from '../../protocols/kit/errors.ts'
+import { SallyportError, type ErrorCode } from '../../protocols/kit/errors.ts'
 import type { Problem } from '../api/problem.ts'
 import type { Cli } from './cli.ts'
 import { exitCodeOf, type ExitCode } from './exit-codes.ts'
@@ -45,6 +45,13 @@ function tell(thrown: unknown): Told {
       ...(issues === undefined ? {} : { issues }),
     }
   }
+  if (thrown instanceof Error && thrown.name.endsWith('ZodError')) {
+    return {
+      code: 'internal',
+      message: 'control answered in a form that this sally does not know',
+      hint: 'are they of the same version? compare sally --version with control’s',
+    }
+  }
   const known = fileMistake(thrown)
   if (known !== undefined) return known
   const message = thrown instanceof Error ? thrown.message : String(thrown)
@@ -84,9 +91,4 @@ const usualHints: Partial<Record<ErrorCode, string>> = {
 function describe(error: Error): string {
   const stack = error.stack ?? String(error)
   return error.cause instanceof Error ? `${stack}\ncaused by: ${describe(error.cause)}` : stack
-}
-
-/** Whether a text is one of our codes. */
-export function isErrorCode(text: string): text is ErrorCode {
-  return (errorCodes as readonly string[]).includes(text)
 }

@@ -1,6 +1,6 @@
 import { systemClock } from '../../protocols/kit/clock.ts'
 import { findEntry } from './catalog.ts'
-import { createCli } from './cli.ts'
+import { createCli, type Cli } from './cli.ts'
 import { exitCodes } from './exit-codes.ts'
 
 /** Runs one command line and leaves the exit code in `process.exitCode`. Never rejects. */
@@ -22,6 +22,7 @@ export async function run(argv: readonly string[]): Promise<void> {
       process.exitCode = code
     },
   })
+  process.on('uncaughtException', (error) => crash(error, cli))
   const entry = findEntry(argv)
   try {
     if (entry === undefined && ours.some((word) => word === '--version' || word === '-V')) {
@@ -43,7 +44,15 @@ export async function run(argv: readonly string[]): Promise<void> {
       if (!(error instanceof HelpShown)) throw error
     }
   } catch (error) {
-    const { reportError } = await import('./report-error.ts')
-    process.exitCode = reportError(error, cli)
+    await report(error, cli)
   }
+}
+
+function crash(thrown: unknown, cli: Cli): void {
+  void report(thrown, cli).finally(() => process.exit())
+}
+
+async function report(error: unknown, cli: Cli): Promise<void> {
+  const { reportError } = await import('./report-error.ts')
+  process.exitCode = reportError(error, cli)
 }

@@ -7,6 +7,8 @@ export interface AuditSource {
   readonly realm: string
   /** Control's clock when the segments were listed or exported. */
   readonly atMs: number
+  /** Remembered heads up to this moment must be there. What control serves now must hold them all, whatever it says the time is. */
+  readonly headsUntilMs: number
   readonly keys: AuditKeys['keys']
   readonly segments: AsyncIterable<Segment>
   /** What could not even be read as segments; complete once they have ended. */
@@ -37,7 +39,7 @@ export async function verifyAudit(
   remembered: RememberedHeads,
 ): Promise<Verified> {
   const ofRealm = remembered.heads.filter(({ realm }) => realm === source.realm)
-  const due = ofRealm.filter(({ atMs }) => atMs <= source.atMs)
+  const due = ofRealm.filter(({ atMs }) => atMs <= source.headsUntilMs)
   const newest = new Map<string, Head>()
   const report = await verifySegments(
     observed(source.segments, newest),

@@ -66,8 +66,17 @@ function verifyStored(cli: Cli, remembered: RememberedHeads, payloads: boolean):
       const segments = storedSegments(api, payloads ? 'with' : 'without', (count) =>
         progress.update(`verifying, ${count} segments`),
       )
-      const source = { realm, atMs: controlTimeMs, keys, segments, damage: [] }
-      return verifyAudit(source, remembered)
+      return verifyAudit(
+        {
+          realm,
+          atMs: controlTimeMs,
+          headsUntilMs: Number.POSITIVE_INFINITY,
+          keys,
+          segments,
+          damage: [],
+        },
+        remembered,
+      )
     },
     { timeoutMs },
   )
@@ -78,7 +87,8 @@ async function verifyFile(cli: Cli, file: string, remembered: RememberedHeads): 
   try {
     const { header, segments, damage } = await openBundle(file)
     const { realm, keys, exportedAtMs: atMs } = header
-    return await verifyAudit({ realm, atMs, keys, segments, damage }, remembered)
+    const source = { realm, atMs, headsUntilMs: atMs, keys, segments, damage }
+    return await verifyAudit(source, remembered)
   } finally {
     progress.end()
   }
