@@ -1,4 +1,5 @@
 import { createKeyAndRequest } from '../../certs/request.ts'
+import { renewalDueAtMs } from '../../certs/rotation.ts'
 import type { ApiClient } from '../../control/api/client.ts'
 import type { Log } from '../../protocols/engine.ts'
 import type { Clock, Timer } from '../../protocols/kit/clock.ts'
@@ -22,6 +23,8 @@ export interface RenewalOptions {
 /** Renews both certificates at two thirds of their life, each time with new keys. Returns how to stop. */
 export function startRenewal(options: RenewalOptions): () => void {
   const { clock, log } = options
+  // Proxies that joined together do not renew together.
+  const jitter = Math.random()
   let timer: Timer
   let stopped = false
 
@@ -41,7 +44,7 @@ export function startRenewal(options: RenewalOptions): () => void {
   }
   const untilDue = (): number => {
     const { fromMs, untilMs } = validityOf(options.identity())
-    return fromMs + ((untilMs - fromMs) * 2) / 3 - clock.wallMs()
+    return renewalDueAtMs({ notBeforeMs: fromMs, expiresAtMs: untilMs }, jitter) - clock.wallMs()
   }
   arm(untilDue())
   return () => {
