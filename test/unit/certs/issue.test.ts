@@ -75,6 +75,18 @@ describe('what is issued', () => {
     await expect(issueServerCertificate(proxies, server)).rejects.toEqual(requestInvalid)
   })
 
+  test('a certificate can begin after a moment, so that it counts where earlier ones do not', async () => {
+    const { requestPem, clock, personId, people } = world
+    const common = { requestPem, clock, personId, realm: 'default', email: 'a@b.test' }
+    const nowMs = clock.wallMs()
+    const issued = await issuePersonCertificate(people, {
+      ...{ ...common, validForMs: hourMs, beginsAfterMs: nowMs + 1 },
+    })
+    expect(issued.notBeforeMs).toBe(nowMs + 1_000)
+    const long = { ...common, validForMs: hourMs, beginsAfterMs: nowMs - 24 * hourMs }
+    expect((await issuePersonCertificate(people, long)).notBeforeMs).toBe(nowMs - 60_000)
+  })
+
   test('a server certificate names hosts, addresses and at most an identity', async () => {
     const issued = await world.server(world.control, 'sallyport://default/control/main')
     expect(new X509Certificate(issued.certificatePem).subjectAltName).toBe(
