@@ -26,6 +26,8 @@ export interface Limits {
   inlineTextBytesMax: number
   /** Prepared statements and portals remembered per session. */
   preparedMax: number
+  /** Texts and parameters of those, together, per session. */
+  preparedBytesMax: number
   /** Statements sent and not yet answered per session. */
   pipelineMax: number
   /** What the farewell of a cut session may take before its sockets are destroyed. */
@@ -53,6 +55,7 @@ export const defaultLimits: Readonly<Limits> = {
   forwardQueueBytesMax: 1024 * 1024,
   inlineTextBytesMax: 32 * 1024,
   preparedMax: 10_000,
+  preparedBytesMax: 32 * 1024 * 1024,
   pipelineMax: 100_000,
   farewellMs: 100,
   idleMs: 0,

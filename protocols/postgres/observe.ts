@@ -1,0 +1,55 @@
+/**
+ * The statement audit of one connection: every statement that goes upstream has one record before it goes, and
+ * one outcome when the server has answered. Right under pipelining, interleaved portals, errors that skip, COPY
+ * in both directions, and any cutting of the stream into chunks.
+ *
+ * Source: PostgreSQL documentation, "Message Flow" (simple query, extended query, pipelining, COPY
+ * operations), and exec_*_message in src/backend/tcop/postgres.c for what fails when.
+ */
+import type { Clock } from '../kit/clock.ts'
+import type { Limits } from '../kit/limits.ts'
+import { Answers } from './observe/answers.ts'
+import type { AuditSink } from './observe/ledger.ts'
+import { Ledger } from './observe/ledger.ts'
+import { Requests } from './observe/requests.ts'
+import type { FrameVisitor } from './wire/frames.ts'
+
+type Observing = Omit<FrameVisitor, 'emit'>
+
+export interface Observer {
+  /** Sees the client's messages. */
+  readonly requests: Observing
+  /** Sees the server's messages. */
+  readonly answers: Observing
+  /** To be called once per chunk, before it is scanned: one look at the clock for all its messages. */
+  tick(): void
+  /** A setting as the server reports it, during the login and after. */
+  parameter(name: string, value: string): void
+  /** Nothing is open: every question was answered. */
+  readonly idle: boolean
+  /** The connection is over. What was not answered is settled as unknown. */
+  finish(): void
+}
+
+/** Starts observing a connection whose login is done. */
+export function observe(sink: AuditSink, limits: Limits, clock: Clock): Observer {
+  const ledger = new Ledger(sink, limits, clock)
+  const parameter = (name: string, value: string): void => {
+    if (name === 'client_encoding') ledger.encoding = value
+    else if (name === 'standard_conforming_strings') ledger.plainBackslashes = value === 'off'
+  }
+  const requests = new Requests(ledger)
+  return {
+    requests,
+    answers: new Answers(ledger, parameter),
+    tick: () => ledger.tick(),
+    parameter,
+    get idle() {
+      return ledger.ring.empty
+    },
+    finish() {
+      requests.abandon()
+      ledger.finish()
+    },
+  }
+}
