@@ -17,6 +17,7 @@ import { prepareCluster, type Cluster } from '../deploy/postgres/cluster.ts'
 import { siteControl, siteProxy, startSite, type Site, type SiteOptions } from '../deploy/site.ts'
 import { createSupervisor, type Supervisor } from '../deploy/supervisor.ts'
 import { systemClock as clock } from '../protocols/kit/clock.ts'
+import type { Limits } from '../protocols/kit/limits.ts'
 import { levels, type Level } from '../protocols/session.ts'
 
 export const stackDomain = 'access.test'
@@ -28,6 +29,8 @@ export interface StackOptions {
   readonly postgresSettings?: Readonly<Record<string, string>>
   readonly controlFlags?: readonly string[]
   readonly proxyFlags?: readonly string[]
+  /** Of the proxy. By default it does not wait for sessions when it is stopped. */
+  readonly limits?: Partial<Limits>
   /** Of control and the proxy, besides the inherited one. */
   readonly environment?: Readonly<Record<string, string>>
   /** Parts of the resource that differ from the usual. */
@@ -129,6 +132,8 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       startSite(siteOptions),
     ])
     bindSecrets(site.paths.proxy, cluster, passwords)
+    const limits = { drainMs: 0, ...options.limits }
+    writeFileSync(join(site.paths.proxy, 'proxy.yaml'), JSON.stringify({ limits }))
     const api = site.openApi()
     closers.push(() => api.close())
     await api.call('resourcesApply', {

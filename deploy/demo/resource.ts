@@ -9,7 +9,7 @@ import { accounts } from './shop.ts'
 export const resourceName = 'orders-db'
 const secretPath = (level: Level): string => `${resourceName}/${level}`
 
-/** What only the proxy knows: the passwords, sealed, and the policy that says where they may be used. */
+/** What only the proxy knows: the passwords, sealed, the policy that says where they may be used, its limits. */
 export function bindSecrets(
   proxyDirectory: string,
   cluster: Cluster,
@@ -29,6 +29,9 @@ secrets:
     levels: [${Object.keys(accounts).join(', ')}]
 `
   writeFileSync(join(proxyDirectory, 'policy.yaml'), policy, { mode: 0o600 })
+  // Who stops a demo does not want to wait for the psql that is still open in another window.
+  const configuration = 'limits: { drainMs: 1000 }\n'
+  writeFileSync(join(proxyDirectory, 'proxy.yaml'), configuration, { mode: 0o600 })
 }
 
 /** Tells control about the resource: its address and accounts, and references instead of secrets. */
