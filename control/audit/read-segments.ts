@@ -12,6 +12,8 @@ export type ReadControlSegments = (range: {
   readonly afterBatch: number
   readonly limit: number
   readonly payloads: boolean
+  /** Nothing that was written later: reading with payloads is itself recorded, and would never come to an end. */
+  readonly untilMs: number
 }) => Promise<readonly Segment[]>
 
 export type SegmentsQuery = z.output<typeof segmentsQuery>
@@ -49,11 +51,10 @@ export async function readSegments(
         : { chain: 0, batch: 0 }
   if (from.chain !== 'control') return readProxySegments(context, query, from)
   const payloads = query.payloads === 'with'
-  const range = { afterBatch: from.batch, limit: query.limit, payloads }
-  const all = await readControlSegments(range)
-  const items = all.filter((segment) => segment.receivedAtMs <= from.startedAtMs)
+  const range = { afterBatch: from.batch, limit: query.limit, payloads, untilMs: from.startedAtMs }
+  const items = [...(await readControlSegments(range))]
   const last = items.at(-1)
-  const more = all.length >= query.limit && items.length === all.length && last !== undefined
+  const more = items.length >= query.limit && last !== undefined
   if (more) return { items, next: encodeCursor({ ...from, batch: last.lastBatch }) }
   const next = query.proxy === 'control' ? null : encodeCursor({ chain: 0, batch: 0 })
   return { items, next }

@@ -2,10 +2,8 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { SallyportError } from '../../protocols/kit/errors.ts'
+import { takeLock } from './advisory-lock.ts'
 import type { Store } from './store.ts'
-
-/** Of pg_advisory_xact_lock: replicas that start together migrate one after the other. */
-const migrationLock = 0x5a11_0001
 
 export interface Migration {
   readonly name: string
@@ -31,7 +29,8 @@ export async function migrate(
   migrations: readonly Migration[] = readMigrations(schema),
 ): Promise<void> {
   await store.transaction(async (sql) => {
-    await sql.query('select pg_advisory_xact_lock($1)', [migrationLock])
+    // Replicas that start together migrate one after the other.
+    await takeLock(sql, 'migrations', '')
     await sql.query(
       `create schema if not exists ${schema};
        create table if not exists ${schema}.schema_migrations (

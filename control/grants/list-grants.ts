@@ -1,0 +1,68 @@
+import { z } from 'zod'
+import { id } from '../api/names.ts'
+import type { Grant, grantsQuery } from '../api/shapes.ts'
+import { decodeCursor, encodeCursor } from '../audit/cursor.ts'
+import { nowMs, type Control } from '../control.ts'
+import { notFound } from '../refusals.ts'
+import { grantColumns, viewOf, type GrantRow } from './grant-row.ts'
+
+type Scope = Pick<Control, 'realm' | 'state' | 'clock'>
+
+const place = z.tuple([z.int().nonnegative(), id])
+
+const conditionOfState = {
+  live: 'and revoked_at_ms is null and expires_at_ms > $5',
+  ended: 'and revoked_at_ms is null and expires_at_ms <= $5',
+  revoked: 'and revoked_at_ms is not null and $5::bigint is not null',
+  all: 'and $5::bigint is not null',
+} as const
+
+/** Newest first. `ownerId`: only this person's; undefined: everybody's. */
+export async function listGrants(
+  { realm, state, clock }: Scope,
+  ownerId: string | undefined,
+  query: z.output<typeof grantsQuery>,
+): Promise<{ items: Grant[]; next: string | null }> {
+  const atMs = nowMs(clock)
+  const [madeAtMs, after] =
+    query.cursor === undefined ? [null, null] : decodeCursor(place, query.cursor)
+  const rows = await state.query<GrantRow>(
+    `select ${grantColumns} from grants
+     where realm = $1
+       and ($2::uuid is null or person_id = $2)
+       and ($3::text is null or person_email = $3)
+       and ($4::text is null or resource = $4)
+       ${conditionOfState[query.state]}
+       and ($6::bigint is null or (made_at_ms, id) < ($6, $7::uuid))
+     order by made_at_ms desc, id desc limit $8`,
+    [
+      realm,
+      ownerId ?? null,
+      query.person ?? null,
+      query.resource ?? null,
+      atMs,
+      madeAtMs,
+      after,
+      query.limit + 1,
+    ],
+  )
+  const items = rows.slice(0, query.limit).map((row) => viewOf(row, atMs))
+  const last = items.at(-1)
+  const more = rows.length > query.limit && last !== undefined
+  return { items, next: more ? encodeCursor([last.madeAtMs, last.id]) : null }
+}
+
+/** Rejects with `not-found`, also for another person's when `ownerId` is given. */
+export async function getGrant(
+  { realm, state, clock }: Scope,
+  ownerId: string | undefined,
+  grantId: string,
+): Promise<Grant> {
+  const [row] = await state.query<GrantRow>(
+    `select ${grantColumns} from grants
+     where realm = $1 and id = $2 and ($3::uuid is null or person_id = $3)`,
+    [realm, grantId, ownerId ?? null],
+  )
+  if (row === undefined) throw notFound('grant')
+  return viewOf(row, nowMs(clock))
+}
