@@ -60,30 +60,31 @@ function readOne(entry: SessionEntry, changes: Changes): boolean {
 export async function applySessionEntries(
   sql: Sql,
   { realm, log, metrics }: Pick<AuditContext, 'realm' | 'log' | 'metrics'>,
-  { proxyId, chainId }: { proxyId: string; chainId: number },
+  { proxyId, chainId, nowMs }: { proxyId: string; chainId: number; nowMs: number },
   changes: Changes,
   activities: ReceivedChunk['activities'],
 ): Promise<void> {
   const own = [realm, proxyId]
   let { anomalies } = changes
   if (changes.opened.length > 0) {
-    const rows = await sql.query(insertOpened, [...own, chainId, JSON.stringify(changes.opened)])
+    const rows = await sql.query(insertOpened, [
+      ...own,
+      chainId,
+      JSON.stringify(changes.opened),
+      nowMs,
+    ])
     anomalies += changes.opened.length - rows.length
   }
   if (activities.size > 0) {
-    const counts = [...activities].map(([session_id, { count, lastAtUs }]) => ({
-      session_id,
-      count,
-      at_ms: Math.floor(lastAtUs / 1_000),
-    }))
-    await sql.query(countActivities, [...own, JSON.stringify(counts)])
+    const counts = [...activities].map(([session_id, count]) => ({ session_id, count }))
+    await sql.query(countActivities, [...own, JSON.stringify(counts), nowMs])
   }
   if (changes.cut.length > 0) {
-    const rows = await sql.query(updateCut, [...own, JSON.stringify(changes.cut)])
+    const rows = await sql.query(updateCut, [...own, JSON.stringify(changes.cut), nowMs])
     anomalies += changes.cut.length - rows.length
   }
   if (changes.closed.length > 0) {
-    const rows = await sql.query(updateClosed, [...own, JSON.stringify(changes.closed)])
+    const rows = await sql.query(updateClosed, [...own, JSON.stringify(changes.closed), nowMs])
     anomalies += changes.closed.length - rows.length
   }
   if (changes.lost.length > 0) {
@@ -103,10 +104,10 @@ const insertOpened = `
   insert into sessions (
     realm, proxy_id, chain_id, session_id, person_id, person_email, grant_id, grant_revision, resource,
     protocol, level, account, upstream, remote_address, certificate_serial, attributes, retention_class,
-    durability, admitted_by, expires_at_ms, opened_at_ms, last_entry_at_ms)
+    durability, admitted_by, expires_at_ms, opened_at_ms, received_at_ms)
   select $1::text, $2::uuid, $3::bigint, u.session_id, m."personId", m."personEmail", m."grantId", m."grantRevision",
     m.resource, m.protocol, m.level, m.account, m.upstream, m."remoteAddress", m."certificateSerial",
-    m.attributes, m.retention, m.durability, m."admittedBy", m."expiresAtMs", u.at_ms, u.at_ms
+    m.attributes, m.retention, m.durability, m."admittedBy", m."expiresAtMs", u.at_ms, $5::bigint
   from json_to_recordset($4::json) u (session_id uuid, at_ms bigint, meta json),
     json_to_record(u.meta) m ("personId" uuid, "personEmail" text, "grantId" uuid,
       "grantRevision" bigint, resource text, protocol text, level text, account text, upstream text,
@@ -118,16 +119,16 @@ const insertOpened = `
 const countActivities = `
   update sessions s
   set statements = s.statements + case when s.closed_at_ms is null then u.count else 0 end,
-    last_entry_at_ms = greatest(s.last_entry_at_ms, u.at_ms)
+    received_at_ms = $4::bigint
   from (
-    select * from json_to_recordset($3::json) r (session_id uuid, count bigint, at_ms bigint)
+    select * from json_to_recordset($3::json) r (session_id uuid, count bigint)
     order by r.session_id) u
   where s.realm = $1 and s.proxy_id = $2 and s.session_id = u.session_id`
 
 const updateCut = `
   update sessions s
   set cut_reason = m.reason, cut_ordered_at_ms = m."orderedAtMs",
-    last_entry_at_ms = greatest(s.last_entry_at_ms, u.at_ms)
+    received_at_ms = $4::bigint
   from json_to_recordset($3::json) u (session_id uuid, at_ms bigint, meta json),
     json_to_record(u.meta) m (reason text, "orderedAtMs" bigint)
   where s.realm = $1 and s.proxy_id = $2 and s.session_id = u.session_id and s.cut_reason is null
@@ -140,7 +141,7 @@ const updateClosed = `
     cut_ordered_at_ms = coalesce(c."orderedAtMs", s.cut_ordered_at_ms),
     cut_last_byte_at_ms = c."lastByteAtMs", cut_closed_at_ms = c."closedAtMs",
     statements = m.statements, bytes_up = m."bytesUp", bytes_down = m."bytesDown",
-    last_entry_at_ms = greatest(s.last_entry_at_ms, u.at_ms)
+    received_at_ms = $4::bigint
   from json_to_recordset($3::json) u (session_id uuid, at_ms bigint, meta json),
     json_to_record(u.meta) m (reason text, error text, cut json, statements bigint, "bytesUp" bigint,
       "bytesDown" bigint),

@@ -42,18 +42,18 @@ export function auditHandlers({
 
     session: ({ caller }, { params }) => getSession(context, params.id, scopeOf(caller)),
 
-    async auditSearch({ audit }, { query }) {
+    async auditSearch(request, { query }) {
       // Who looks is on record before they see anything.
-      await audit({ action: 'audit.read', target: 'activities', details: { ...query } })
+      await request.audit({ action: 'audit.read', target: 'activities', details: { ...query } })
       const page = await searchActivities(context, query)
       return { ...page, indexLagMs: await readIndexLagMs(context) }
     },
 
-    async auditSegments({ audit }, { query }) {
+    async auditSegments(request, { query }) {
       // Every page with payloads; of skeletons only the first, because the rest is the same reading.
       if (query.payloads === 'with' || query.cursor === undefined) {
         const action = query.payloads === 'with' ? 'audit.read' : 'audit.verified'
-        await audit({ action, target: 'segments', details: { ...query } })
+        await request.audit({ action, target: 'segments', details: { ...query } })
       }
       return readSegments(context, query, readControlSegments)
     },

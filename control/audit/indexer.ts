@@ -31,6 +31,7 @@ const retryMs = 30_000
  * it catches up when they are quiet, or once it is too far behind.
  */
 const pauseShare = { busy: 2, quiet: 0.25 }
+const pauseMsMax = 500
 const busyMs = 2_000
 const lagMsMax = 60_000
 
@@ -50,6 +51,8 @@ export function createIndexer(context: AuditContext, options: IndexerOptions = {
     sliceAtMs: 0,
     lagMs: 0,
     running: undefined as Promise<void> | undefined,
+    /** Aborted by whoever waits for the end of the work: no more pauses. */
+    hurry: new AbortController(),
   }
   let timer: Timer | undefined
 
@@ -57,8 +60,9 @@ export function createIndexer(context: AuditContext, options: IndexerOptions = {
   const proceed = async (): Promise<boolean> => {
     const nowMs = clock.monotonicMs()
     const busy = nowMs - state.rungAtMs < busyMs && state.lagMs < lagMsMax
-    const pauseMs = (nowMs - state.sliceAtMs) * (busy ? pauseShare.busy : pauseShare.quiet)
-    if (pauseMs >= 1 && !state.closed) await sleep(clock, pauseMs)
+    const tookMs = nowMs - state.sliceAtMs
+    const pauseMs = Math.min(pauseMsMax, tookMs * (busy ? pauseShare.busy : pauseShare.quiet))
+    if (pauseMs >= 1) await sleep(clock, pauseMs, state.hurry.signal).catch(() => {})
     else await setImmediate()
     state.sliceAtMs = clock.monotonicMs()
     return !state.closed
@@ -128,11 +132,14 @@ export function createIndexer(context: AuditContext, options: IndexerOptions = {
     },
     async idle() {
       wake()
+      state.hurry.abort()
       while (state.running !== undefined) await state.running
+      state.hurry = new AbortController()
     },
     async close() {
       state.closed = true
       timer?.cancel()
+      state.hurry.abort()
       await state.running
     },
   }

@@ -20,8 +20,8 @@ export interface ReceivedChunk {
   /** By session: (sequence u64 | length u32 | payload with its salt) repeated. */
   payloads: Map<string, ByteWriter>
   sessionEntries: SessionEntry[]
-  /** Activities by session, and when the newest was. */
-  activities: Map<string, { count: number; lastAtUs: number }>
+  /** How many activities, by session. */
+  activities: Map<string, number>
 }
 
 const sessionTypes = new Set(['session-opened', 'session-cut', 'session-closed', 'proxy-started'])
@@ -52,13 +52,8 @@ export function addBatch(chunk: ReceivedChunk | undefined, batch: Batch): Receiv
 
 function addEntry(chunk: ReceivedChunk, entry: Entry): void {
   if (entry.type === 'activity' && entry.sessionId !== undefined) {
-    const activity = chunk.activities.get(entry.sessionId)
-    if (activity === undefined) {
-      chunk.activities.set(entry.sessionId, { count: 1, lastAtUs: entry.atUs })
-    } else {
-      activity.count += 1
-      activity.lastAtUs = Math.max(activity.lastAtUs, entry.atUs)
-    }
+    const count = chunk.activities.get(entry.sessionId) ?? 0
+    chunk.activities.set(entry.sessionId, count + 1)
   } else if (sessionTypes.has(entry.type)) {
     const { type, sessionId, sequence, atUs, meta } = entry
     chunk.sessionEntries.push({ type, sessionId, sequence, atUs, meta })

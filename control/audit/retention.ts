@@ -66,8 +66,8 @@ const dueSessions = `
     left join retention_classes c on c.realm = k.realm and c.name = k.retention_class
     left join retention_classes d on d.realm = k.realm and d.name = '${defaultClass}'
   where k.realm = $1 and k.destroyed_at_ms is null and not k.legal_hold
-    and greatest(k.created_at_ms, coalesce(s.closed_at_ms, s.expires_at_ms, 0), s.last_entry_at_ms)
-      + coalesce(c.days, d.days, ${defaultDays}) * 86400000::bigint < $2
+    and (s.session_id is null or s.closed_at_ms is not null or s.expires_at_ms < $2)
+    and greatest(k.created_at_ms, s.received_at_ms) + coalesce(c.days, d.days, ${defaultDays}) * 86400000::bigint < $2
     and not exists (
       select 1 from legal_holds h
       where h.realm = k.realm and h.released_at_ms is null and (

@@ -62,7 +62,8 @@ export async function searchActivities(
     if (rows.length > left) return { items, next: encodeCursor(placeOf(rows[left - 1]!)) }
     if (end === undefined) return { items, next: null }
     from = end
-    if (clock.monotonicMs() >= endMs) return { items, next: encodeCursor(end) }
+    const full = items.length === query.limit
+    if (full || clock.monotonicMs() >= endMs) return { items, next: encodeCursor(end) }
     await setImmediate()
   }
 }

@@ -212,7 +212,7 @@ async function storeChunk(
       ],
     )
     await insertPayloads(sql, [realm, chainId, chunk.firstBatch], groups)
-    await applySessionEntries(sql, context, { proxyId, chainId }, changes, chunk.activities)
+    await applySessionEntries(sql, context, { proxyId, chainId, nowMs }, changes, chunk.activities)
     await moveHead(sql, chainId, chunk, nowMs)
     await rememberKey(sql, context, proxyId, 'checkpoint', proxy.kid, proxy.publicKey)
   })

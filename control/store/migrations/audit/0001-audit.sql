@@ -159,7 +159,8 @@ create table sessions (
   admitted_by text not null,
   expires_at_ms bigint not null,
   opened_at_ms bigint not null,
-  last_entry_at_ms bigint not null,
+  -- When control received the newest entry: retention counts from here, not from a proxy's clock.
+  received_at_ms bigint not null,
   closed_at_ms bigint,
   end_reason text,
   end_error text,
