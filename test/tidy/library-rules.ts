@@ -66,3 +66,35 @@ export function complaintsAboutLibraries(
   }
   return complaints
 }
+
+interface LockFile {
+  readonly packages: Readonly<
+    Record<string, { readonly optionalDependencies?: Readonly<Record<string, string>> }>
+  >
+}
+
+/**
+ * Optional packages, such as those of other platforms, that the lock does not hold. `npm ci` refuses such a lock; it comes about
+ * when a registry did not have them yet.
+ */
+export function complaintsAboutLock(lock: LockFile): string[] {
+  return Object.entries(lock.packages).flatMap(([path, { optionalDependencies = {} }]) =>
+    Object.keys(optionalDependencies)
+      .filter((name) => !placesOf(path, name).some((place) => place in lock.packages))
+      .map((name) => `package-lock.json: ${path || 'the root'} wants ${name}, which is not there`),
+  )
+}
+
+/** Where Node looks for a package: beside the one that wants it, then further and further out. */
+function placesOf(path: string, name: string): string[] {
+  const folders = [path === '' ? '' : `${path}/`]
+  for (
+    let at = path.lastIndexOf('node_modules/');
+    at >= 0;
+    at = path.lastIndexOf('node_modules/', at - 1)
+  ) {
+    folders.push(path.slice(0, at))
+    if (at === 0) break
+  }
+  return folders.map((folder) => `${folder}node_modules/${name}`)
+}

@@ -4,7 +4,11 @@ import { describe, expect, test } from 'vitest'
 import { errorCodes } from '../../protocols/kit/errors.ts'
 import { complaintsAboutDebris, complaintsAboutFiles } from '../tidy/debris-rules.ts'
 import { complaintsAboutImports, complaintsAboutProtocolPowers } from '../tidy/import-rules.ts'
-import { complaintsAboutLibraries, type PackageFile } from '../tidy/library-rules.ts'
+import {
+  complaintsAboutLibraries,
+  complaintsAboutLock,
+  type PackageFile,
+} from '../tidy/library-rules.ts'
 import { codeOf, importsOf, readSourceTree } from '../tidy/source-tree.ts'
 import {
   complaintsAboutDocuments,
@@ -155,6 +159,30 @@ describe('libraries', () => {
       'package.json: nobody imports zod',
       'package.json: zod has no exact version: ^4.0.0',
     ])
+  })
+
+  test('are locked with all their packages, those of other platforms too', () => {
+    const wants = { optionalDependencies: { x: '1' } }
+    const lock = (...paths: string[]) => ({
+      packages: {
+        'node_modules/a/node_modules/b': wants,
+        ...Object.fromEntries(paths.map((path) => [path, {}])),
+      },
+    })
+    for (const path of [
+      'node_modules/a/node_modules/b/node_modules/x',
+      'node_modules/a/node_modules/x',
+      'node_modules/x',
+    ]) {
+      expect(complaintsAboutLock(lock(path)), path).toEqual([])
+    }
+    expect(complaintsAboutLock(lock('node_modules/b/node_modules/x'))).toHaveLength(1)
+    expect(complaintsAboutLock({ packages: { '': wants } })).toHaveLength(1)
+    const ours = JSON.parse(textOf('package-lock.json')) as Parameters<
+      typeof complaintsAboutLock
+    >[0]
+    expect(Object.keys(ours.packages).length).toBeGreaterThan(100)
+    expect(complaintsAboutLock(ours)).toEqual([])
   })
 
   test('have one owner each', () => {
