@@ -20,7 +20,7 @@ export async function openSpool(
   options: SpoolOptions,
   files: SpoolFiles = systemFiles,
 ): Promise<Spool> {
-  const { directory, key, clock, version, log } = options
+  const { directory, key, clock, version, log, proxyId } = options
   assert(key.length === 32, 'the key of the spool has 32 bytes')
   const limits = { ...defaultSpoolLimits, ...options.limits }
   let recovered: Recovered
@@ -50,7 +50,7 @@ export async function openSpool(
   }
   spool.appendMeta('proxy-started', undefined, started)
   await spool.commitNow('synced')
-  const fields = { boot, epoch, behind: outbox.behind, lostSessions: lostSessions.length }
+  const fields = { proxyId, boot, epoch, behind: outbox.behind, lostSessions: lostSessions.length }
   if (recovered.damage.length > 0) {
     log.error({ ...fields, damage: started.damage }, 'the audit spool was damaged; see damage')
   } else {

@@ -123,9 +123,14 @@ export interface Spool extends CommitQueue {
   /** What is to be shipped. */
   readonly outbox: Outbox
 
-  /** Throws the failure if the spool has failed. Allocates nothing. */
+  /**
+   * Throws the failure if the spool has failed. Outside of `session-opened` and `session-cut` or `session-closed` it writes nothing,
+   * answers 0, and the session's forwarder lets nothing pass any more. Allocates nothing.
+   */
   appendActivity(session: SpoolSession, source: ActivitySource): ActivityId
+  /** Nothing for activity 0. */
   appendOutcome(session: SpoolSession, id: ActivityId, outcome: Outcome): void
+  /** Only `session-opened` throws the failure. The cut or end of a session that is not open is passed over. */
   appendEvent<T extends EventType>(type: T, sessionId: string | undefined, meta: EventMeta[T]): void
   /** Resolves once all that was appended so far is as durable as asked; rejects with the failure. */
   commitNow(durability: Durability): Promise<void>

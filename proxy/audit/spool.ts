@@ -40,6 +40,8 @@ import type {
   Waiter,
 } from './spool-types.ts'
 
+/** What `appendActivity` answers when it wrote nothing. Sequences begin at 1. */
+const noActivity = 0
 /** A batch longer than this is written before the turn ends, so that one turn cannot grow it without bound. */
 const batchBytesSoon = 256 * 1024
 /** How often the wall clock is looked at; between, time is taken from the monotonic one. */
@@ -69,7 +71,8 @@ export class WritableSpool implements Spool {
   readonly #encoder: BatchEncoder
   readonly #writer: SegmentWriter
   readonly #sync: GroupSync
-  readonly #openSessions = new Set<string>()
+  /** Sessions that are open, by id. */
+  readonly #sessions = new Map<string, 'open' | 'cut'>()
   readonly #listeners: ((failure: SallyportError) => void)[] = []
   #fields: FieldWriter | undefined
   /** The batch that is open or will be opened next. */
@@ -140,6 +143,11 @@ export class WritableSpool implements Spool {
 
   appendActivity(session: SpoolSession, source: ActivitySource): ActivityId {
     this.#requireWritable()
+    if (this.#sessions.get(session.sessionId) !== 'open') {
+      // No record outside of a session or after its cut; and without one, nothing of it passes any more.
+      session.batch = Infinity
+      return noActivity
+    }
     const encoder = this.#begin()
     const writer = encoder.beginEntry('activity', session.idBytes, this.#atUs, 0)
     try {
@@ -157,7 +165,7 @@ export class WritableSpool implements Spool {
   }
 
   appendOutcome(session: SpoolSession, id: ActivityId, outcome: Outcome): void {
-    if (this.#failure !== undefined || this.#closed) return
+    if (this.#failure !== undefined || this.#closed || id === noActivity) return
     const encoder = this.#begin()
     const writer = encoder.beginEntry('outcome', session.idBytes, this.#atUs, id)
     encodeOutcomeMeta(writer, outcome)
@@ -175,6 +183,10 @@ export class WritableSpool implements Spool {
     meta: EventMeta[T],
   ): void {
     if (type === 'session-opened') this.#requireWritable()
+    else if (sessionId !== undefined && type !== 'session-refused') {
+      // The end of a session whose beginning could not be written.
+      if (!this.#sessions.has(sessionId)) return
+    }
     this.appendMeta(type, sessionId, meta)
   }
 
@@ -187,8 +199,9 @@ export class WritableSpool implements Spool {
     encoder.endMeta()
     this.#endEntry()
     if (sessionId === undefined) return
-    if (type === 'session-opened') this.#openSessions.add(sessionId)
-    else if (type === 'session-closed') this.#openSessions.delete(sessionId)
+    if (type === 'session-opened') this.#sessions.set(sessionId, 'open')
+    else if (type === 'session-cut') this.#sessions.set(sessionId, 'cut')
+    else if (type === 'session-closed') this.#sessions.delete(sessionId)
   }
 
   #requireWritable(): void {
@@ -248,7 +261,7 @@ export class WritableSpool implements Spool {
     const startedMs = this.#clock.monotonicMs()
     const { bytes, link } = this.#encoder.finish(this.#nowUs())
     try {
-      this.#writer.write(this.#number, bytes, this.#openSessions)
+      this.#writer.write(this.#number, bytes, this.#sessions.keys())
     } catch (error) {
       this.#fail(unwritable('write', error))
       return

@@ -6,19 +6,18 @@ import { systemClock } from '../../protocols/kit/clock.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { createShipper, type Shipper } from '../../proxy/audit/shipper.ts'
 import type { AuditStore } from '../../proxy/audit/ship-parcel.ts'
-import { createSpoolSession } from '../../proxy/audit/spool-session.ts'
 import type { Spool } from '../../proxy/audit/spool-types.ts'
 import { createTestClock } from '../test-clock.ts'
 import { auditKeys, proxyId, proxySigner } from './audit-bundle.ts'
 import { FakeControl } from './fake-audit-control.ts'
 import {
   filesOf,
-  openedMeta,
   openTestSpool,
   sessionId,
   silentLog,
   statement,
   temporaryDirectory,
+  sessionIn,
 } from './spool-fixture.ts'
 
 function shipperOf(spool: Spool, store: AuditStore, clock = systemClock): Shipper {
@@ -35,7 +34,7 @@ function shipperOf(spool: Spool, store: AuditStore, clock = systemClock): Shippe
 }
 
 async function append(spool: Spool, count: number, bytes = 100): Promise<void> {
-  const session = createSpoolSession(sessionId, 'written')
+  const session = sessionIn(spool)
   for (let index = 0; index < count; index += 1) {
     spool.appendActivity(session, statement(`${index} ${'x'.repeat(bytes)}`))
     await spool.commitNow('written')
@@ -50,7 +49,6 @@ describe('shipping', () => {
     const spool = await openTestSpool(temporaryDirectory())
     const control = new FakeControl()
     const shipper = shipperOf(spool, control)
-    spool.appendEvent('session-opened', sessionId, openedMeta)
     await append(spool, 300)
     await expect.poll(() => control.entries()).toBe(302)
     expect(control.requests).toBeLessThan(50)
@@ -68,7 +66,7 @@ describe('shipping', () => {
     const control = new FakeControl()
     const shipper = shipperOf(spool, control)
     expect(await flush(shipper)).toBe(true)
-    expect(control.entries()).toBe(201)
+    expect(control.entries()).toBe(202)
     expect(control.requests).toBeGreaterThanOrEqual(5)
     expect(control.requests).toBeLessThan(20)
     await shipper.close()
@@ -96,11 +94,11 @@ describe('shipping', () => {
     expect(shipper.figures()).toMatchObject({ behind: 11, lastError: 'control-unreachable' })
     expect(shipper.figures().lagMs).toBeGreaterThan(50_000)
     control.refuseWith = undefined
-    for (let part = 0; part < 400 && control.entries() < 11; part += 1) {
+    for (let part = 0; part < 400 && control.entries() < 12; part += 1) {
       clock.advance(50)
       await new Promise((resolve) => setTimeout(resolve, 1))
     }
-    expect(control.entries()).toBe(11)
+    expect(control.entries()).toBe(12)
     await shipper.close()
     await spool.close('test')
   }, 30_000)
@@ -110,7 +108,6 @@ describe('shipping', () => {
     const control = new FakeControl()
     control.loseAnswer = true
     const shipper = shipperOf(spool, control)
-    spool.appendEvent('session-opened', sessionId, openedMeta)
     await append(spool, 5)
     await expect.poll(() => shipper.figures().behind).toBe(0)
     expect(control.entries()).toBe(7)
@@ -176,8 +173,7 @@ describe('shipping', () => {
     expect(await flush(shipper)).toBe(true)
     expect([...control.batches.keys()]).toEqual(epochs)
     const report = await verifySegments(control.segments, auditKeys)
-    // Activities here have no session-opened: only the chain is looked at.
-    expect(report.damage.filter(({ kind }) => kind !== 'session-wrong')).toEqual([])
+    expect(report.damage).toEqual([])
     expect(filesOf(directory, '.segment')).toHaveLength(1)
     await shipper.close()
     await spool.close('test')
@@ -187,7 +183,7 @@ describe('shipping', () => {
     const directory = temporaryDirectory()
     const spool = await openTestSpool(directory)
     const control = new FakeControl()
-    const session = createSpoolSession(sessionId, 'synced')
+    const session = sessionIn(spool, 'synced')
     const blob = spool.spill(session)
     const digest = createHash('sha256')
     const piece = Buffer.alloc(1 << 20, 'abcdefg')

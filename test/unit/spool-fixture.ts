@@ -9,7 +9,14 @@ import type { ActivitySource } from '../../protocols/activity.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
 import { openSpool } from '../../proxy/audit/open-spool.ts'
 import { systemFiles, type SpoolFiles } from '../../proxy/audit/spool-files.ts'
-import type { Spool, SpoolLimits, SpoolOptions } from '../../proxy/audit/spool-types.ts'
+import { createSpoolSession } from '../../proxy/audit/spool-session.ts'
+import type {
+  Durability,
+  Spool,
+  SpoolLimits,
+  SpoolOptions,
+  SpoolSession,
+} from '../../proxy/audit/spool-types.ts'
 
 export const silentLog = { debug() {}, info() {}, warn() {}, error() {} }
 export const spoolKey = Buffer.alloc(32, 7)
@@ -58,6 +65,25 @@ export function openTestSpool(
     },
     { ...systemFiles, ...files },
   )
+}
+
+const sessions = new WeakMap<Spool, Map<string, SpoolSession>>()
+
+/** The session of this id in the spool; opened in the batch of this turn if it is not yet. */
+export function sessionIn(
+  spool: Spool,
+  durability: Durability = 'written',
+  id: string = sessionId,
+): SpoolSession {
+  const known = sessions.get(spool) ?? new Map<string, SpoolSession>()
+  sessions.set(spool, known)
+  let session = known.get(id)
+  if (session === undefined) {
+    session = createSpoolSession(id, durability)
+    spool.appendEvent('session-opened', id, openedMeta)
+    known.set(id, session)
+  }
+  return session
 }
 
 export function statement(text: string): ActivitySource {

@@ -3,17 +3,16 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { decodeBatches, type Entry } from '../../control/api/audit/decode.ts'
 import type { ProxyStartedMeta } from '../../control/api/audit/format.ts'
-import { createSpoolSession } from '../../proxy/audit/spool-session.ts'
 import { systemFiles } from '../../proxy/audit/spool-files.ts'
 import type { Parcel } from '../../proxy/audit/outbox.ts'
 import type { Spool } from '../../proxy/audit/spool-types.ts'
 import {
   filesOf,
-  openedMeta,
   openTestSpool,
   sessionId,
   statement,
   temporaryDirectory,
+  sessionIn,
 } from './spool-fixture.ts'
 
 /** A spool that was left by the death of its process: three statements in batches 2 to 4, one session open. */
@@ -25,8 +24,7 @@ async function leftBehind(limits = {}): Promise<{ directory: string; epoch: stri
 }
 
 async function append(spool: Spool, count = 3): Promise<void> {
-  const session = createSpoolSession(sessionId, 'written')
-  spool.appendEvent('session-opened', sessionId, openedMeta)
+  const session = sessionIn(spool)
   for (let index = 0; index < count; index += 1) {
     spool.appendActivity(session, statement(`statement ${index}`))
     await spool.commitNow('written')
@@ -229,13 +227,13 @@ describe('recovery', () => {
 describe('blobs', () => {
   const long = Buffer.from('long text '.repeat(20_000))
   const spillTo = (spool: Spool, text: Buffer): { sha256: Buffer; bytes: number } => {
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     const blob = spool.spill(session)
     for (let at = 0; at < text.length; at += 10_000) blob.write(text.subarray(at, at + 10_000))
     return blob.finish()
   }
   const appendBlob = (spool: Spool, reference: { sha256: Buffer; bytes: number }): void => {
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     spool.appendActivity(session, {
       kind: 'statement',
       encode(fields) {
@@ -270,7 +268,7 @@ describe('blobs', () => {
     const directory = temporaryDirectory()
     const spool = await openTestSpool(directory)
     const before = spool.figures().bytes
-    const blob = spool.spill(createSpoolSession(sessionId, 'written'))
+    const blob = spool.spill(sessionIn(spool))
     blob.write(long)
     blob.abandon()
     await expect.poll(() => filesOf(directory, '.blob')).toEqual([])
@@ -283,7 +281,7 @@ describe('blobs', () => {
     const spool = await openTestSpool(directory)
     appendBlob(spool, spillTo(spool, long))
     spillTo(spool, Buffer.from('nobody names this one'))
-    spool.spill(createSpoolSession(sessionId, 'written')).write(long)
+    spool.spill(sessionIn(spool)).write(long)
     await spool.commitNow('written')
     expect(filesOf(directory, '.blob')).toHaveLength(3)
     const again = await openTestSpool(directory)
@@ -330,7 +328,7 @@ describe('blobs', () => {
     )
     const codes: string[] = []
     spool.onFailure(({ code }) => codes.push(code))
-    const blob = spool.spill(createSpoolSession(sessionId, 'written'))
+    const blob = spool.spill(sessionIn(spool))
     fail = true
     blob.write(long)
     expect(codes).toEqual(['audit-unwritable'])

@@ -5,8 +5,8 @@ import { computeLink } from '../../control/api/audit/link.ts'
 import { decodeActivity } from '../../protocols/activity.ts'
 import type { SallyportError } from '../../protocols/kit/errors.ts'
 import { createForwarder } from '../../proxy/audit/forwarder.ts'
-import { systemFiles } from '../../proxy/audit/spool-files.ts'
 import { createSpoolSession } from '../../proxy/audit/spool-session.ts'
+import { systemFiles } from '../../proxy/audit/spool-files.ts'
 import type { Forwarder, Spool, SpoolSession } from '../../proxy/audit/spool-types.ts'
 import { okOutcome } from './audit-bundle.ts'
 import {
@@ -16,6 +16,7 @@ import {
   statement,
   temporaryDirectory,
   turns,
+  sessionIn,
 } from './spool-fixture.ts'
 
 /** Entries that wait to be shipped, all of them. */
@@ -72,8 +73,7 @@ function forwarderOf(
 describe('records', () => {
   test('of one turn share a batch and come back in order', async () => {
     const spool = await openTestSpool(temporaryDirectory())
-    const session = createSpoolSession(sessionId, 'written')
-    spool.appendEvent('session-opened', sessionId, openedMeta)
+    const session = sessionIn(spool)
     const ids = ['one', 'two'].map((text) => spool.appendActivity(session, statement(text)))
     spool.appendOutcome(session, ids[0]!, { ...okOutcome, status: 'error', errorText: 'why' })
     await spool.commitNow('written')
@@ -95,7 +95,7 @@ describe('records', () => {
 
   test('a source that throws leaves no record', async () => {
     const spool = await openTestSpool(temporaryDirectory())
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     const broken = {
       kind: 'statement' as const,
       encode() {
@@ -105,26 +105,63 @@ describe('records', () => {
     expect(() => spool.appendActivity(session, broken)).toThrow('broken')
     const id = spool.appendActivity(session, statement('next'))
     await spool.commitNow('written')
-    expect(id).toBe(2)
-    expect((await entriesOf(spool)).map(({ type }) => type)).toEqual(['proxy-started', 'activity'])
+    expect(id).toBe(3)
+    expect((await entriesOf(spool)).map(({ type }) => type)).toEqual([
+      'proxy-started',
+      'session-opened',
+      'activity',
+    ])
+    await spool.close('test')
+  })
+
+  test('belong to an open session: after its cut, or without one, nothing is written or passes', async () => {
+    const spool = await openTestSpool(temporaryDirectory())
+    const session = sessionIn(spool)
+    const stranger = createSpoolSession('dddddddd-dddd-4ddd-8ddd-dddddddddddd', 'written')
+    const sink = new Sink()
+    const id = spool.appendActivity(session, statement('one'))
+    await spool.commitNow('written')
+    spool.appendEvent('session-cut', sessionId, { reason: 'idle', orderedAtMs: 1, detail: '' })
+    for (const late of [session, stranger]) {
+      const none = spool.appendActivity(late, statement('late'))
+      expect(none).toBe(0)
+      spool.appendOutcome(late, none, okOutcome)
+      forwarderOf(spool, late).forward(sink, Buffer.from('late'))
+    }
+    spool.appendOutcome(session, id, okOutcome)
+    spool.appendEvent('session-cut', stranger.sessionId, {
+      reason: 'idle',
+      orderedAtMs: 1,
+      detail: '',
+    })
+    await spool.commitNow('written')
+    await turns(4)
+    expect(sink.chunks).toEqual([])
+    expect((await entriesOf(spool)).map(({ type }) => type)).toEqual([
+      'proxy-started',
+      'session-opened',
+      'activity',
+      'session-cut',
+      'outcome',
+    ])
     await spool.close('test')
   })
 
   test('a long turn is written in several batches', async () => {
     const spool = await openTestSpool(temporaryDirectory())
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     for (let count = 0; count < 100; count += 1) {
       spool.appendActivity(session, statement('x'.repeat(30_000)))
     }
     await spool.commitNow('written')
     expect(spool.figures().batches).toBeGreaterThan(8)
-    expect(await entriesOf(spool)).toHaveLength(101)
+    expect(await entriesOf(spool)).toHaveLength(102)
     await spool.close('test')
   })
 
   test('batches that fell out of memory come from the files, rolled ones too', async () => {
     const spool = await openTestSpool(temporaryDirectory(), { segmentBytes: 2 << 20 })
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     const count = 400
     for (let index = 0; index < count; index += 1) {
       spool.appendActivity(session, statement(`${index} ${'x'.repeat(30_000)}`))
@@ -143,7 +180,7 @@ describe('records', () => {
 describe('forwarding', () => {
   test('waits for the record of its own session, keeps the order, and goes at once when nothing waits', async () => {
     const spool = await openTestSpool(temporaryDirectory())
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     const sink = new Sink()
     const forwarder = forwarderOf(spool, session)
     forwarder.forward(sink, Buffer.from('before'))
@@ -175,7 +212,7 @@ describe('forwarding', () => {
         },
       },
     )
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     const forwarder = forwarderOf(spool, session)
     const failures: SallyportError[] = []
     spool.onFailure((failure) => {
@@ -214,13 +251,14 @@ describe('forwarding', () => {
           systemFiles.write(file, bytes, start, Math.min(length, 7)),
       },
     )
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     spool.appendActivity(session, statement('in sevens'))
     await spool.close('test')
     const again = await openTestSpool(directory)
     const entries = await entriesOf(again)
     expect(entries.map(({ type }) => type)).toEqual([
       'proxy-started',
+      'session-opened',
       'activity',
       'proxy-stopped',
       'proxy-started',
@@ -240,9 +278,9 @@ describe('forwarding', () => {
     )
     slow = true
     const synced = [1, 2, 3].map((index) =>
-      createSpoolSession(`cccccccc-cccc-4ccc-8ccc-00000000000${index}`, 'synced'),
+      sessionIn(spool, 'synced', `cccccccc-cccc-4ccc-8ccc-00000000000${index}`),
     )
-    const written = createSpoolSession(sessionId, 'written')
+    const written = sessionIn(spool)
     const sink = new Sink()
     const send = (session: SpoolSession, text: string): void => {
       spool.appendActivity(session, statement(text))
@@ -275,7 +313,7 @@ describe('forwarding', () => {
       {},
       { dataSync: (_file, done) => setImmediate(done, fail ? new Error('EIO') : null) },
     )
-    const session = createSpoolSession(sessionId, 'synced')
+    const session = sessionIn(spool, 'synced')
     const sink = new Sink()
     const codes: string[] = []
     spool.onFailure(({ code }) => codes.push(code))
@@ -293,7 +331,7 @@ describe('forwarding', () => {
 
   test('a slow upstream stops the caller and holds what follows; a cut drops and counts it', async () => {
     const spool = await openTestSpool(temporaryDirectory())
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     const sink = new Sink(4)
     sink.hold = true
     let drained = 0
@@ -324,7 +362,7 @@ describe('forwarding', () => {
 
   test('a full queue stops the caller until it is empty', async () => {
     const spool = await openTestSpool(temporaryDirectory())
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     const sink = new Sink()
     let drained = 0
     const forwarder = forwarderOf(spool, session, () => (drained += 1), 10)
@@ -339,7 +377,7 @@ describe('forwarding', () => {
 
   test('a cut in the middle of a turn keeps the record and drops the bytes', async () => {
     const spool = await openTestSpool(temporaryDirectory())
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     const sink = new Sink()
     const forwarder = forwarderOf(spool, session)
     spool.appendActivity(session, statement('x'))
@@ -358,10 +396,9 @@ describe('a spool that fills', () => {
       totalBytesMax: 200_000,
       segmentBytes: 20_000,
     })
-    const session = createSpoolSession(sessionId, 'written')
+    const session = sessionIn(spool)
     const codes: string[] = []
     spool.onFailure(({ code }) => codes.push(code))
-    spool.appendEvent('session-opened', sessionId, openedMeta)
     while (!spool.refusing) {
       spool.appendActivity(session, statement('x'.repeat(5_000)))
       await turns(1)

@@ -87,9 +87,10 @@ export async function verifySegments(
     await signatures.verify(segment, batches, place, damage)
     count += 1
   }
-  for (const head of heads) {
-    if (chains.has(head.chain)) continue
-    damage.add({ ...head, kind: 'tail-missing', detail: 'nothing of this chain is here' })
+  for (const { chain, epoch, batch } of heads) {
+    if (chains.has(chain)) continue
+    const detail = 'nothing of this chain is here'
+    damage.add({ kind: 'tail-missing', chain, epoch, batch, detail })
   }
   for (const chain of chains.values()) chain.end()
   const reports = [...chains.values()].map((chain) => chain.report(signatures))
