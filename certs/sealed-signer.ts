@@ -1,42 +1,42 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { SallyportError } from '../protocols/kit/errors.ts'
 import { seal, unseal } from '../protocols/kit/sealed-file.ts'
-import { createPrivateFile, readPrivateFile } from './key-file.ts'
 import { createKeySigner } from './key-signer.ts'
 import type { Signer } from './signer.ts'
 
-/** What the bytes are sealed as: no other sealed file opens as a signing key. */
-const label = 'sallyport signing key'
-
-/**
- * Makes a key and keeps it sealed in `file` (0600, PKCS #8 inside). The private key leaves this module only as signatures.
- * @throws SallyportError `conflict` if the file exists: a signing key is never replaced by accident.
- */
-export async function createSealedSigner(options: {
-  file: string
-  sealingKey: Buffer
-  algorithm: Signer['algorithm']
-}): Promise<Signer> {
-  const privateKey = generatePrivateKey(options.algorithm)
-  const der = privateKey.export({ type: 'pkcs8', format: 'der' })
-  const sealed = seal(options.sealingKey, der, label)
-  der.fill(0)
-  if (!createPrivateFile(options.file, sealed)) {
-    throw new SallyportError('conflict', `${options.file} exists; a signing key is not overwritten`)
-  }
-  return createKeySigner(privateKey)
+/** A new signing key, and the form of it that may be kept in a file or a row. */
+export interface SealedSigner {
+  readonly signer: Signer
+  /** PKCS #8, sealed. */
+  readonly sealed: Buffer
 }
 
 /**
- * Opens the key that `createSealedSigner` kept.
- * @throws SallyportError `config-invalid` if the file is missing or readable by others, `sealed-file-invalid` if it was sealed
- *   with another key or changed.
+ * Makes a signing key. Its private half leaves this module only sealed, and as signatures.
+ * @param options.label what it is sealed as, given its key id: opened as anything else it does not open.
  */
-export async function openSealedSigner(options: {
-  file: string
+export function createSealedSigner(options: {
   sealingKey: Buffer
-}): Promise<Signer> {
-  const der = unseal(options.sealingKey, readPrivateFile(options.file), label)
+  algorithm: Signer['algorithm']
+  label: (kid: string) => string
+}): SealedSigner {
+  const privateKey = generatePrivateKey(options.algorithm)
+  const signer = createKeySigner(privateKey)
+  const der = privateKey.export({ type: 'pkcs8', format: 'der' })
+  const sealed = seal(options.sealingKey, der, options.label(signer.kid))
+  der.fill(0)
+  return { signer, sealed }
+}
+
+/**
+ * Opens what `createSealedSigner` sealed.
+ * @throws SallyportError `sealed-file-invalid` for another sealing key, another label or a changed byte.
+ */
+export function openSealedSigner(options: {
+  sealed: Buffer
+  sealingKey: Buffer
+  label: string
+}): Signer {
+  const der = unseal(options.sealingKey, options.sealed, options.label)
   try {
     return createKeySigner(createPrivateKey({ key: der, type: 'pkcs8', format: 'der' }))
   } finally {

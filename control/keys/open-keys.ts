@@ -2,7 +2,7 @@
  * Control's keys and authorities. They live in the database, sealed under a key that does not: replicas share the database
  * and one small file. Each use has a key of its own, so that nothing signed for one passes for another.
  */
-import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import {
   authorityPurposes,
   createAuthority,
@@ -10,7 +10,7 @@ import {
   type Authority,
   type AuthorityPurpose,
 } from '../../certs/authority.ts'
-import { createKeySigner } from '../../certs/key-signer.ts'
+import { createSealedSigner, openSealedSigner } from '../../certs/sealed-signer.ts'
 import type { Signer } from '../../certs/signer.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
@@ -56,10 +56,10 @@ export async function openKeys(state: Store, scope: KeyScope): Promise<ControlKe
     // Replicas that start together must agree on one set.
     await takeLock(sql, 'keys', scope.realm)
     for (const use of signingUses) {
-      await makeIfMissing(sql, scope, use, 'ed25519')
+      await makeIfMissing(sql, scope, use, 'EdDSA')
     }
     for (const purpose of authorityPurposes) {
-      await makeIfMissing(sql, scope, `${purpose}-authority`, 'p-256', purpose)
+      await makeIfMissing(sql, scope, `${purpose}-authority`, 'ES256', purpose)
     }
     return {
       rows: await sql.query<KeyRow>(
@@ -112,7 +112,7 @@ async function makeIfMissing(
   sql: Sql,
   scope: KeyScope,
   use: KeyUse,
-  kind: 'ed25519' | 'p-256',
+  algorithm: Signer['algorithm'],
   purpose?: AuthorityPurpose,
 ): Promise<void> {
   const { realm, demo, clock } = scope
@@ -121,16 +121,15 @@ async function makeIfMissing(
     [realm, use],
   )
   if (found.length > 0) return
-  const { privateKey } =
-    kind === 'ed25519'
-      ? generateKeyPairSync('ed25519')
-      : generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const signer = createKeySigner(privateKey)
+  const { signer, sealed } = createSealedSigner({
+    sealingKey: scope.sealingKey,
+    algorithm,
+    label: (kid) => keyLabel(realm, use, kid),
+  })
   const certificatePem =
     purpose === undefined
       ? null
       : (await createAuthority({ purpose, realm, signer, clock, demo })).certificatePem
-  const der = privateKey.export({ type: 'pkcs8', format: 'der' })
   await sql.query(
     `insert into signing_keys (realm, kid, use, algorithm, public_key_pem, sealed_private_key,
        certificate_pem, created_at_ms) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
@@ -140,18 +139,18 @@ async function makeIfMissing(
       use,
       signer.algorithm,
       signer.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
-      seal(scope.sealingKey, der, keyLabel(realm, use, signer.kid)),
+      sealed,
       certificatePem,
       nowMs(clock),
     ],
   )
-  der.fill(0)
 }
 
 function openSigner({ realm, sealingKey }: KeyScope, row: KeyRow): Signer {
-  const der = openSealed(sealingKey, row.sealed_private_key, keyLabel(realm, row.use, row.kid))
-  const signer = createKeySigner(createPrivateKey({ key: der, type: 'pkcs8', format: 'der' }))
-  der.fill(0)
+  const label = keyLabel(realm, row.use, row.kid)
+  const signer = explained(label, () =>
+    openSealedSigner({ sealed: row.sealed_private_key, sealingKey, label }),
+  )
   if (signer.kid !== row.kid) {
     throw new SallyportError('config-invalid', `key ${row.kid} holds another key, ${signer.kid}`)
   }
@@ -169,12 +168,12 @@ async function openChainKey(sql: Sql, { realm, sealingKey, clock }: KeyScope): P
     `select sealed_key from data_keys where realm = $1 and purpose = 'chain'`,
     [realm],
   )
-  return openSealed(sealingKey, row!.sealed_key, label)
+  return explained(label, () => unseal(sealingKey, row!.sealed_key, label))
 }
 
-function openSealed(sealingKey: Buffer, sealed: Buffer, label: string): Buffer {
+function explained<T>(label: string, open: () => T): T {
   try {
-    return unseal(sealingKey, sealed, label)
+    return open()
   } catch (error) {
     throw new SallyportError('sealed-file-invalid', `${label}: ${String(error)}`, {
       clientMessage: 'the keys in the database were sealed with another sealing key',

@@ -30,10 +30,10 @@ beforeAll(async () => {
 afterAll(() => rmSync(directory, { recursive: true }))
 
 async function newAuthority(purpose: 'people' | 'proxies'): Promise<Authority> {
-  const signer = await createSealedSigner({
-    file: join(directory, `${purpose}.sealed`),
+  const { signer } = createSealedSigner({
     sealingKey: Buffer.alloc(32, 1),
     algorithm: 'ES256',
+    label: () => purpose,
   })
   return createAuthority({ ...common, validForMs: 86_400_000, purpose, signer })
 }
