@@ -250,8 +250,10 @@ export class LiveSession implements Session {
   }
 
   report(activity: ActivitySource): ActivityId {
-    this.#statements += 1
-    return this.#tools.spool.appendActivity(this.#tools.spoolSession, activity)
+    const id = this.#tools.spool.appendActivity(this.#tools.spoolSession, activity)
+    // 0: the session is cut, nothing was written and nothing passes.
+    if (id > 0) this.#statements += 1
+    return id
   }
 
   settle(id: ActivityId, outcome: Outcome): void {
