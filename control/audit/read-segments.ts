@@ -7,7 +7,7 @@ import { decodeCursor, encodeCursor } from './cursor.ts'
 import type { AuditContext } from './dependencies.ts'
 import { readStoredPayloads } from './stored-payloads.ts'
 
-/** Segments of control's own chain, oldest first, from the one after `afterBatch` on; at most `limit`. */
+/** Segments of control's own chain after batch `afterBatch`, oldest first; nothing written after `untilMs`. */
 export type ReadControlSegments = (range: {
   readonly afterBatch: number
   readonly limit: number
@@ -50,14 +50,18 @@ export async function readSegments(
         ? { chain: 'control', batch: 0, startedAtMs: Math.floor(context.clock.wallMs()) }
         : { chain: 0, batch: 0 }
   if (from.chain !== 'control') return readProxySegments(context, query, from)
-  const payloads = query.payloads === 'with'
-  const range = { afterBatch: from.batch, limit: query.limit, payloads, untilMs: from.startedAtMs }
-  const items = [...(await readControlSegments(range))]
+  const items = await readControlSegments({
+    afterBatch: from.batch,
+    limit: query.limit,
+    payloads: query.payloads === 'with',
+    untilMs: from.startedAtMs,
+  })
   const last = items.at(-1)
-  const more = items.length >= query.limit && last !== undefined
-  if (more) return { items, next: encodeCursor({ ...from, batch: last.lastBatch }) }
+  if (items.length >= query.limit && last !== undefined) {
+    return { items: [...items], next: encodeCursor({ ...from, batch: last.lastBatch }) }
+  }
   const next = query.proxy === 'control' ? null : encodeCursor({ chain: 0, batch: 0 })
-  return { items, next }
+  return { items: [...items], next }
 }
 
 interface SegmentRow {

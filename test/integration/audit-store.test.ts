@@ -16,6 +16,7 @@ import {
   segmentsQuery,
   session,
   sessionsQuery,
+  type Segment,
 } from '../../control/api/shapes.ts'
 import { readAuditKeys, rememberControlKey } from '../../control/audit/audit-keys.ts'
 import { readBlob, storeBlobPart } from '../../control/audit/blobs.ts'
@@ -25,6 +26,7 @@ import { auditHandlers } from '../../control/audit/handlers.ts'
 import { createIndexer, type Indexer } from '../../control/audit/indexer.ts'
 import { placeLegalHold, releaseLegalHold } from '../../control/audit/legal-hold.ts'
 import { createAuditMetrics } from '../../control/audit/metrics.ts'
+import { openAudit } from '../../control/audit/open-audit.ts'
 import { readQuarantine } from '../../control/audit/read-quarantine.ts'
 import { readSegments } from '../../control/audit/read-segments.ts'
 import { setRetentionClass } from '../../control/audit/retention-classes.ts'
@@ -36,6 +38,7 @@ import { storeSegments } from '../../control/audit/store-segments.ts'
 import type { ControlAction } from '../../control/server/handlers.ts'
 import { openStores, type Stores } from '../../control/store/store.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
+import { systemClock } from '../../protocols/kit/clock.ts'
 import { createTestClock, type TestClock } from '../test-clock.ts'
 import { createFakeProxy, openedMeta, type FakeEpoch } from './audit-proxy.ts'
 import { startPostgresServer, type PostgresServer } from './postgres-server.ts'
@@ -57,6 +60,8 @@ const nobody = { personId: undefined }
 
 describe.each(['embedded', 'postgres'] as const)('the audit in a %s store', (engine) => {
   let stores: Stores
+  /** Another replica's connections, where the engine has room for one. */
+  let otherStores: Stores | undefined
   let clock: TestClock
   let context: AuditContext
   let errors: string[]
@@ -82,14 +87,18 @@ describe.each(['embedded', 'postgres'] as const)('the audit in a %s store', (eng
         ? { dataDir: join(directory, 'data') }
         : { databaseUrl: await server.createDatabase() }
     stores = await openStores(options)
+    if (engine === 'postgres') otherStores = await openStores(options)
   })
-  afterAll(() => stores.close())
+  afterAll(async () => {
+    await otherStores?.close()
+    await stores.close()
+  })
   beforeEach(async () => {
     clock = createTestClock()
     errors = []
     context = contextOf(stores.audit)
     await rememberControlKey(context)
-    indexer = createIndexer(context, { entriesAtOnce: 7 })
+    indexer = createIndexer(context, { entriesAtOnce: 7, pollMs: 86_400_000 })
   })
   afterEach(() => indexer.close())
 
@@ -670,7 +679,7 @@ describe.each(['embedded', 'postgres'] as const)('the audit in a %s store', (eng
   })
 
   test('two replicas take in and index the same chains at once', async () => {
-    const other = contextOf(stores.audit)
+    const other = contextOf((otherStores ?? stores).audit)
     const otherIndexer = createIndexer(other, { entriesAtOnce: 5 })
     const epochs = Array.from({ length: 4 }, () => createFakeProxy().startEpoch())
     const ids = epochs.map((epoch) => {
@@ -805,6 +814,99 @@ describe.each(['embedded', 'postgres'] as const)('the audit in a %s store', (eng
     expect(status.proxies.find((proxy) => proxy.proxyId === epoch.proxy.proxyId)).toMatchObject({
       connected: true,
       lastHeardAtMs: 5,
+    })
+  })
+
+  test('segments: control’s chain first; reading ends although it makes that chain longer', async () => {
+    const { epoch, one } = twoBatches()
+    await ship(epoch, one)
+    const chain: Segment[] = []
+    const grow = () => {
+      const batch = chain.length + 1
+      const receivedAtMs = clock.wallMs()
+      const head = { checkpoint: 'c', countersignature: 's', batches: '', receivedAtMs }
+      chain.push({ chain: 'control', epoch: 'e', firstBatch: batch, lastBatch: batch, ...head })
+    }
+    grow()
+    grow()
+    grow()
+    const seen: string[] = []
+    for (let cursor: string | undefined; ;) {
+      // Each page is audited, later than the first.
+      clock.advance(1)
+      if (cursor !== undefined) grow()
+      const query = segmentsQuery.parse({ limit: 1, cursor })
+      const page = await readSegments(context, query, ({ afterBatch, limit, untilMs }) =>
+        Promise.resolve(
+          chain
+            .filter((item) => item.firstBatch > afterBatch && item.receivedAtMs <= untilMs)
+            .slice(0, limit),
+        ),
+      )
+      seen.push(...page.items.map((item) => item.chain))
+      if (page.next === null) break
+      cursor = page.next
+    }
+    expect(seen.slice(0, 3)).toEqual(['control', 'control', 'control'])
+    expect(seen.slice(3)).not.toContain('control')
+    expect(seen).toContain(epoch.proxy.proxyId)
+  })
+
+  test('opened whole: what is shipped is found with no further call, and closing waits', async () => {
+    const registry = new Registry()
+    const audit = await openAudit({
+      ...context,
+      rootKey,
+      registry,
+      clock: systemClock,
+      readControlSegments: () => Promise.resolve([]),
+      readProxyPresence: () => Promise.resolve([]),
+      appendAction: () => Promise.resolve(),
+    })
+    const epoch = createFakeProxy().startEpoch()
+    epoch.nowUs = systemClock.wallMs() * 1_000
+    epoch.started()
+    const id = epoch.opened()
+    epoch.outcome(id, epoch.statement(id, 'select soon'))
+    const { body, checkpoint } = await epoch.request(epoch.batch())
+    const proxy = epoch.proxy
+    const caller = {
+      kind: 'proxy',
+      id: proxy.proxyId,
+      name: 'p',
+      group: 'default',
+      certificateSerial: '1',
+      publicKey: proxy.publicKey,
+      kid: proxy.kid,
+    } as const
+    const own = { realm: 'default', requestId: 'r', remoteAddress: '::1', caller }
+    await audit.handlers.proxySegments(
+      { ...own, audit: () => Promise.resolve() },
+      {
+        params: undefined,
+        query: undefined,
+        body: undefined,
+        binaryBody: body,
+        header: () => checkpoint,
+      },
+    )
+    await expect
+      .poll(async () => (await search({ session: id })).items, { timeout: 10_000 })
+      .toMatchObject([{ text: 'select soon', outcome: { status: 'ok' } }])
+    await audit.close()
+    expect(await registry.metrics()).toContain('sallyport_audit_entries_received_total 4')
+  })
+
+  test.runIf(engine === 'postgres')('a search that hangs is stopped, with a hint', async () => {
+    await stores.audit.transaction(async (sql) => {
+      await sql.query('lock table audit_activities in access exclusive mode')
+      const limits = { ...defaultSearchLimits, statementMs: 50 }
+      const other = contextOf(otherStores!.audit)
+      const stopped = searchActivities(other, auditQuery.parse({ text: 'x' }), limits)
+      await expect(stopped).rejects.toMatchObject({
+        code: 'store-unavailable',
+        hint: expect.stringContaining('narrow it'),
+      })
     })
   })
 
