@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { constants } from 'node:os'
 import { isatty } from 'node:tty'
 
 /** Asked of us from outside, meant for the client. */
@@ -15,19 +16,20 @@ export function runClient(
   commandArguments: readonly string[],
   environment: NodeJS.ProcessEnv,
 ): Promise<number> {
+  const fromTerminal = isatty(0) || isatty(1) || isatty(2)
+  const handlers = new Map<NodeJS.Signals, () => void>()
+  const release = (): void => {
+    for (const [signal, handler] of handlers) process.off(signal, handler)
+  }
   return new Promise((resolve, reject) => {
-    const child = spawn(path, commandArguments, { stdio: 'inherit', env: environment })
-    const fromTerminal = isatty(0) || isatty(1) || isatty(2)
-    const handlers = new Map<NodeJS.Signals, () => void>()
+    // Before it starts: a signal in between would end us and leave it behind.
     for (const signal of [...forwarded, ...typed]) {
-      const handler =
-        fromTerminal && typed.includes(signal) ? () => undefined : () => void child.kill(signal)
+      const ignored = fromTerminal && typed.includes(signal)
+      const handler = (): void => void (ignored || child.kill(signal))
       handlers.set(signal, handler)
       process.on(signal, handler)
     }
-    const release = (): void => {
-      for (const [signal, handler] of handlers) process.off(signal, handler)
-    }
+    const child = spawn(path, commandArguments, { stdio: 'inherit', env: environment })
     child.on('error', (error) => {
       release()
       reject(error)
@@ -35,7 +37,8 @@ export function runClient(
     child.on('exit', (code, signal) => {
       release()
       if (signal !== null) process.kill(process.pid, signal)
-      resolve(code ?? 1)
+      // Still here: a signal that Node ignores (SIGPIPE). Then the code that shells give it.
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]))
     })
   })
 }
