@@ -1,0 +1,319 @@
+/**
+ * A gate and sessions in memory, so that an engine runs end to end without a proxy: it lets in whoever shows a
+ * certificate, remembers every record and outcome, commits once per turn as the real one does, and cuts on demand.
+ */
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { connect, type Socket } from 'node:net'
+import type { Writable } from 'node:stream'
+import {
+  decodeActivity,
+  FieldWriter,
+  type ActivityKind,
+  type ActivitySource,
+  type BlobReference,
+  type DecodedActivity,
+  type Outcome,
+} from '../../protocols/activity.ts'
+import type { Arrival, Gate } from '../../protocols/engine.ts'
+import { ByteWriter } from '../../protocols/kit/byte-writer.ts'
+import { SallyportError } from '../../protocols/kit/errors.ts'
+import { Secret } from '../../protocols/kit/secret.ts'
+import type { Cut, CutReason, EndReason, Session, Upstream } from '../../protocols/session.ts'
+
+export interface FakeRecord extends DecodedActivity {
+  id: number
+  kind: ActivityKind
+  /** Everything that was said of it; there must be exactly one in the end. */
+  outcomes: Outcome[]
+}
+
+export interface FakeSession extends Session {
+  readonly arrival: Arrival
+  readonly records: FakeRecord[]
+  readonly blobs: ReadonlyMap<string, Buffer>
+  readonly ended: { reason: EndReason; error?: Error } | undefined
+  readonly secret: Secret<string>
+  readonly isOpen: boolean
+  readonly closed: Promise<void>
+  /** Bytes that `forward` let go. */
+  readonly forwardedBytes: number
+  readonly downstreamBytes: number
+  cut(reason?: CutReason, message?: string, hint?: string): void
+  notify(line: string): void
+}
+
+export interface FakeGate extends Gate {
+  readonly sessions: FakeSession[]
+  /** Every record of every session, in order. */
+  readonly records: FakeRecord[]
+  /** The text of every statement, in order. */
+  readonly texts: string[]
+  readonly arrivals: Arrival[]
+  readonly cancels: Buffer[]
+  /** Replaced to refuse. */
+  refuse: ((arrival: Arrival) => SallyportError | undefined) | undefined
+}
+
+export interface FakeGateOptions {
+  upstream: Upstream
+  account: string
+  secret: string
+  farewellMs?: number
+  queueBytesMax?: number
+  /** Takes what a turn committed instead of keeping the records (for long loads). */
+  spool?: (batch: Buffer) => void
+}
+
+export function createFakeGate(options: FakeGateOptions): FakeGate {
+  const cancels = new Map<string, () => void>()
+  const gate: FakeGate = {
+    sessions: [],
+    arrivals: [],
+    cancels: [],
+    refuse: undefined,
+    get records() {
+      return gate.sessions.flatMap((session) => session.records)
+    },
+    get texts() {
+      return gate.records.filter((record) => record.kind === 'statement').map(({ text }) => text)
+    },
+    admit(arrival) {
+      gate.arrivals.push(arrival)
+      const refusal =
+        gate.refuse?.(arrival) ??
+        (arrival.evidence.kind === 'none'
+          ? new SallyportError('evidence-missing', 'no certificate', {
+              clientMessage: 'a client certificate is required',
+            })
+          : undefined)
+      if (refusal !== undefined) return Promise.reject(refusal)
+      const session = createFakeSession(arrival, options, cancels)
+      gate.sessions.push(session)
+      return Promise.resolve(session)
+    },
+    cancel(key) {
+      gate.cancels.push(Buffer.from(key))
+      cancels.get(key.toString('hex'))?.()
+    },
+  }
+  return gate
+}
+
+function createFakeSession(
+  arrival: Arrival,
+  options: FakeGateOptions,
+  cancels: Map<string, () => void>,
+): FakeSession {
+  const { upstream } = options
+  const abort = new AbortController()
+  const sockets = new Set<Socket>()
+  const records: FakeRecord[] = []
+  const byId = new Map<number, FakeRecord>()
+  const blobs = new Map<string, Buffer>()
+  const secret = new Secret(options.secret)
+  const batch = new ByteWriter(64 * 1024)
+  const fields = new FieldWriter(batch)
+  const closed = Promise.withResolvers<void>()
+  let nextId = 1
+  let queue: { target: Writable | undefined; chunk: Buffer; run: (() => void) | undefined }[] = []
+  let queuedBytes = 0
+  let scheduled = false
+  let drainWanted = false
+  let slow: Writable | undefined
+  let onDrain: (() => void) | undefined
+  let show: ((line: string) => void) | undefined
+  let forwardedBytes = 0
+  let downstreamBytes = 0
+  let end: { reason: EndReason; error?: Error } | undefined
+  let opened = false
+  let disposing: Promise<void> | undefined
+  let ownKey = ''
+
+  const dial = (): Promise<Socket> =>
+    new Promise((resolve, reject) => {
+      const socket = connect({ host: upstream.host, port: upstream.port, noDelay: true })
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+      socket.once('connect', () => resolve(socket))
+      socket.on('error', (error) =>
+        reject(
+          new SallyportError('upstream-unreachable', error.message, {
+            clientMessage: 'the resource cannot be reached',
+          }),
+        ),
+      )
+    })
+  let firstDial: Promise<Socket> | undefined = dial()
+  firstDial.catch(() => {})
+
+  const flush = (): void => {
+    scheduled = false
+    if (batch.length > 0) {
+      options.spool?.(batch.bytes())
+      batch.reset()
+    }
+    while (queue.length > 0 && slow === undefined && !abort.signal.aborted) {
+      const { target, chunk, run } = queue.shift()!
+      queuedBytes -= chunk.length
+      forwardedBytes += chunk.length
+      run?.()
+      if (target !== undefined && !target.write(chunk)) {
+        slow = target
+        target.once('drain', () => {
+          slow = undefined
+          flush()
+        })
+      }
+    }
+    if (abort.signal.aborted) queue = []
+    if (drainWanted && queue.length === 0 && slow === undefined) {
+      drainWanted = false
+      onDrain?.()
+    }
+  }
+  const schedule = (): void => {
+    if (scheduled) return
+    scheduled = true
+    setImmediate(flush)
+  }
+  const enqueue = (
+    target: Writable | undefined,
+    chunk: Buffer,
+    run: (() => void) | undefined,
+  ): boolean => {
+    if (abort.signal.aborted) return false
+    queue.push({ target, chunk, run })
+    queuedBytes += chunk.length
+    schedule()
+    if (queuedBytes < (options.queueBytesMax ?? 1024 * 1024) && slow === undefined) return true
+    drainWanted = true
+    return false
+  }
+  const report = (activity: ActivitySource): number => {
+    const id = nextId++
+    const start = batch.length
+    activity.encode(fields)
+    if (options.spool === undefined) {
+      const record: FakeRecord = {
+        ...decodeActivity(Buffer.from(batch.bytes(start))),
+        id,
+        kind: activity.kind,
+        outcomes: [],
+      }
+      records.push(record)
+      byId.set(id, record)
+    }
+    schedule()
+    return id
+  }
+  const destroyAll = (): void => {
+    for (const socket of sockets) socket.destroy()
+  }
+  const session: FakeSession = {
+    arrival,
+    records,
+    blobs,
+    secret,
+    closed: closed.promise,
+    upstream,
+    signal: abort.signal,
+    labels: {
+      realm: 'default',
+      sessionId: randomUUID(),
+      grantId: randomUUID(),
+      personId: randomUUID(),
+      personEmail: 'dev@example.test',
+      resource: arrival.resource ?? '',
+      protocol: arrival.protocol,
+      level: 'read',
+      expiresAtMs: Number.MAX_SAFE_INTEGER,
+    },
+    get ended() {
+      return end
+    },
+    get isOpen() {
+      return opened
+    },
+    get forwardedBytes() {
+      return forwardedBytes
+    },
+    get downstreamBytes() {
+      return downstreamBytes
+    },
+    connect() {
+      const dialled = firstDial ?? dial()
+      firstDial = undefined
+      return dialled
+    },
+    borrow: () => Promise.resolve({ account: options.account, secret }),
+    attach(downstream) {
+      sockets.add(downstream)
+      downstream.once('close', () => sockets.delete(downstream))
+    },
+    opened(notify) {
+      if (abort.signal.aborted) throw new SallyportError('access-denied', 'cut meanwhile')
+      opened = true
+      show = notify
+    },
+    report,
+    settle(id, outcome) {
+      byId.get(id)?.outcomes.push({ ...outcome })
+      if (options.spool === undefined) return
+      batch.u64(id)
+      batch.u64(outcome.durationUs)
+      schedule()
+    },
+    forward: (target, chunk) => enqueue(target, chunk, undefined),
+    forwardCall: (run) => enqueue(undefined, Buffer.alloc(0), run),
+    onDrain(listener) {
+      onDrain = listener
+    },
+    countDownstream(bytes) {
+      downstreamBytes += bytes
+    },
+    spill() {
+      const parts: Buffer[] = []
+      return {
+        write: (bytes) => void parts.push(Buffer.from(bytes)),
+        abandon() {},
+        finish(): BlobReference {
+          const whole = Buffer.concat(parts)
+          const sha256 = createHash('sha256').update(whole).digest()
+          blobs.set(sha256.toString('hex'), whole)
+          return { sha256, bytes: whole.length }
+        },
+      }
+    },
+    onCancel(cancel) {
+      const key = randomBytes(8)
+      ownKey = key.toString('hex')
+      cancels.set(ownKey, cancel)
+      return key
+    },
+    end(reason, error) {
+      end ??= error === undefined ? { reason } : { reason, error }
+    },
+    cut(
+      reason = 'grant-expired',
+      message = 'your grant has ended',
+      hint = 'ask for another with `sally request`',
+    ) {
+      queue = []
+      queuedBytes = 0
+      const cut: Cut = { reason, orderedAtMs: Date.now(), message, hint }
+      abort.abort(cut)
+      setTimeout(destroyAll, options.farewellMs ?? 100)
+    },
+    notify: (line) => show?.(line),
+    [Symbol.asyncDispose]() {
+      disposing ??= Promise.resolve().then(() => {
+        flush()
+        cancels.delete(ownKey)
+        destroyAll()
+        closed.resolve()
+      })
+      return disposing
+    },
+  }
+  return session
+}
