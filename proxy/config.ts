@@ -25,22 +25,24 @@ export interface ListenAddress {
   readonly port: number
 }
 
+const addressForm = 'must look like 0.0.0.0:5432, [::]:5432 or 5432'
+
 /** `host:port`, `[::1]:port` or just a port (on 127.0.0.1); or the same in parts. */
-const listenAddress = z.union([
-  z.strictObject({ host: z.string().min(1).max(253), port: z.int().min(0).max(65_535) }),
-  z.string().transform((text, context): ListenAddress => {
-    const match = /^(?:(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]]+)):)?(\d{1,5})$/.exec(text)
-    const port = Number(match?.[3])
-    if (match === null || port > 65_535) {
-      context.addIssue({
-        code: 'custom',
-        message: 'must look like 0.0.0.0:5432, [::]:5432 or 5432',
-      })
+const listenAddress = z.union(
+  [
+    z.strictObject({ host: z.string().min(1).max(253), port: z.int().min(0).max(65_535) }),
+    z.string().transform((text, context): ListenAddress => {
+      const match = /^(?:(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]]+)):)?(\d{1,5})$/.exec(text)
+      const port = Number(match?.[3])
+      if (match !== null && port <= 65_535) {
+        return { host: match[1] ?? match[2] ?? '127.0.0.1', port }
+      }
+      context.addIssue({ code: 'custom', message: addressForm })
       return z.NEVER
-    }
-    return { host: match[1] ?? match[2] ?? '127.0.0.1', port }
-  }),
-])
+    }),
+  ],
+  { error: addressForm },
+)
 
 const limitNames = Object.keys(defaultLimits) as [keyof Limits, ...(keyof Limits)[]]
 const path = z.string().min(1).max(4_096)

@@ -88,7 +88,11 @@ export function openLink(options: LinkOptions): Link {
     // Full jitter: a fleet that lost control must not come back in step.
     const delayMs = randomInt(Math.ceil(waitMs / 4), waitMs + 1)
     waitMs = Math.min(waitMs * 2, waitMsMax)
-    log.warn({ why, delayMs }, 'the link to control is down')
+    if (next === 'refused') {
+      log.error({ why, delayMs }, 'control refuses this proxy; has it expired or been removed?')
+    } else {
+      log.warn({ why, delayMs }, 'the link to control is down')
+    }
     retry = clock.startTimer(delayMs, connect)
   }
 

@@ -20,7 +20,8 @@ import { bindSecret, type Binding } from '../policy/bind-secret.ts'
 import type { Policy } from '../policy/policy.ts'
 import { accessDenied } from './access-denied.ts'
 import type { Dial, StartDial } from './dial.ts'
-import type { LiveSession, SessionFacts } from './live-session.ts'
+import type { LiveSession } from './live-session.ts'
+import type { SessionFacts } from './session-parts.ts'
 import type { Registry } from './registry.ts'
 
 export interface AuthoriseOptions {

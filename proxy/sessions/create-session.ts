@@ -9,7 +9,8 @@ import type { SecretStore } from '../secrets/secret-store.ts'
 import { durabilityOf } from './authorise.ts'
 import type { CancelKeys } from './cancel-keys.ts'
 import type { Dial, StartDial } from './dial.ts'
-import { LiveSession, type SessionFacts } from './live-session.ts'
+import { LiveSession } from './live-session.ts'
+import type { SessionFacts } from './session-parts.ts'
 import type { Registry } from './registry.ts'
 
 export interface CreateSessionOptions {

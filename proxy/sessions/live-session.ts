@@ -9,10 +9,8 @@ import type { Writable } from 'node:stream'
 import type { GrantClaims } from '../../control/api/tokens.ts'
 import type { Resource } from '../../control/api/resource.ts'
 import type { ActivitySource, Outcome } from '../../protocols/activity.ts'
-import type { Log } from '../../protocols/engine.ts'
-import type { Clock, Timer } from '../../protocols/kit/clock.ts'
+import type { Timer } from '../../protocols/kit/clock.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
-import type { Limits } from '../../protocols/kit/limits.ts'
 import type {
   ActivityId,
   BlobWriter,
@@ -24,57 +22,15 @@ import type {
   SessionLabels,
   Upstream,
 } from '../../protocols/session.ts'
-import type { Forwarder, Spool, SpoolSession } from '../audit/spool-types.ts'
-import type { ControlClock } from '../control-link/control-clock.ts'
+import type { Forwarder } from '../audit/spool-types.ts'
 import type { CertificateFacts } from '../grants/control-view.ts'
-import type { Binding } from '../policy/bind-secret.ts'
 import { fetchSecret } from '../secrets/fetch-secret.ts'
-import type { SecretStore } from '../secrets/secret-store.ts'
 import { closedMeta } from './closed-meta.ts'
 import { cutWords } from './cut-words.ts'
-import type { Dial, StartDial } from './dial.ts'
+import type { Dial } from './dial.ts'
 import { createMonitor, warningLine, type Monitor } from './monitor.ts'
+import type { CutOrder, SessionFacts, SessionTools } from './session-parts.ts'
 import { createSessionSockets, type SessionSockets } from './session-sockets.ts'
-
-/** Why and when a cut was ordered. */
-export interface CutOrder {
-  readonly reason: CutReason
-  /** Unix ms. */
-  readonly orderedAtMs: number
-  /** For the audit and, where the person may know it, for them. */
-  readonly detail: string
-}
-
-/** What a session is about; settled before it is made. */
-export interface SessionFacts {
-  readonly labels: SessionLabels
-  readonly identity: CertificateFacts
-  readonly claims: GrantClaims
-  readonly resource: Resource
-  readonly binding: Binding
-  /** The feed's position that its confirmation named. */
-  readonly confirmedPosition: number
-}
-
-/** What a session works with. */
-export interface SessionTools {
-  readonly spool: Spool
-  readonly spoolSession: SpoolSession
-  readonly createForwarder: (onDrain: () => void) => Forwarder
-  readonly startDial: StartDial
-  readonly stores: readonly SecretStore[]
-  readonly clock: Clock
-  readonly controlClock: ControlClock
-  readonly limits: Limits
-  readonly log: Log
-  /** Orders a cut of this session through the registry. */
-  readonly requestCut: (session: LiveSession, order: CutOrder) => void
-  /** Keeps a cancel callback under a key, and forgets it. */
-  readonly keepCancel: (cancel: () => void) => Buffer
-  readonly forgetCancel: (key: Buffer) => void
-  readonly onOpened: (session: LiveSession) => void
-  readonly onClosed: (session: LiveSession, reason: CutReason | EndReason, cutMs?: number) => void
-}
 
 export class LiveSession implements Session {
   readonly labels: SessionLabels
@@ -306,9 +262,12 @@ export class LiveSession implements Session {
     // What a full socket still holds, beyond what is dropped here, would pass after the cut.
     if (this.#forwarder.stop() < pendingBytes) this.#sockets.destroyMain()
     const { clock, spool, log } = this.#tools
+    const nowMs = clock.monotonicMs()
     this.#cut = {
       order,
-      atMonotonicMs: clock.monotonicMs(),
+      // An expiry was ordered when the grant ended, however late its timer ran.
+      atMonotonicMs:
+        order.reason === 'grant-expired' ? Math.min(nowMs, this.#monitor.endMonotonicMs) : nowMs,
       forwardedBytes: this.#forwarder.forwardedBytes,
     }
     this.#queuedAfterCut = this.#sockets.isDownstreamQueued

@@ -2,7 +2,8 @@
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { Limits } from '../../protocols/kit/limits.ts'
 import type { Spool } from '../audit/spool-types.ts'
-import type { CutOrder, LiveSession } from './live-session.ts'
+import type { LiveSession } from './live-session.ts'
+import type { CutOrder } from './session-parts.ts'
 
 export interface Registry {
   readonly size: number
