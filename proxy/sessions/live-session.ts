@@ -213,10 +213,7 @@ export class LiveSession implements Session {
   }
 
   settle(id: ActivityId, outcome: Outcome): void {
-    // A spool that failed has cut this session already, and its outcome is unknown.
-    if (this.#tools.spool.failure === undefined) {
-      this.#tools.spool.appendOutcome(this.#tools.spoolSession, id, outcome)
-    }
+    this.#tools.spool.appendOutcome(this.#tools.spoolSession, id, outcome)
   }
 
   forward(target: Writable, chunk: Buffer): boolean {
