@@ -4,7 +4,7 @@ import type { ApiClient } from '../../control/api/client.ts'
 import { sealedSecretsIn, writeSealedSecrets } from '../../control/api/sealed-secrets.ts'
 import type { Level } from '../../protocols/session.ts'
 import type { Cluster } from '../postgres/cluster.ts'
-import { accounts } from './shop.ts'
+import { accounts, shopDatabase } from './shop.ts'
 
 export const resourceName = 'orders-db'
 const secretPath = (level: Level): string => `${resourceName}/${level}`
@@ -52,7 +52,7 @@ export async function applyResource(api: ApiClient, cluster: Cluster): Promise<v
             address: { host: '127.0.0.1', port: cluster.port },
             tls: { mode: 'verify-full', serverName: cluster.serverName },
             levels,
-            tags: { environment: 'demo', data: 'personal' },
+            tags: { environment: 'demo', data: 'personal', database: shopDatabase },
             owner: 'shop-team@example.test',
             description: 'Orders, customers and payments of the shop (database: shop)',
           },

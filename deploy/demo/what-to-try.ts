@@ -39,7 +39,7 @@ export function whatToTry(ready: DemoReady): string {
     '',
     '# what was done, and that nobody has changed the record of it',
     `${as('auditor')} sessions`,
-    `${as('auditor')} audit search --text customers`,
+    `${as('auditor')} audit search customers`,
     `${as('auditor')} audit verify`,
     '',
     `people: ${ready.people.map(({ email }) => email).join(', ')}`,
