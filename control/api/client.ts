@@ -59,7 +59,8 @@ function exchange(
 ): Promise<Exchange> {
   const url = new URL(fillPath(route.path, call.params), options.baseUrl)
   for (const [key, value] of Object.entries(call.query ?? {})) {
-    if (value !== undefined) url.searchParams.set(key, String(value as string | number))
+    if (value === undefined) continue
+    url.searchParams.set(key, typeof value === 'string' ? value : JSON.stringify(value))
   }
   const body =
     call.binaryBody ??
