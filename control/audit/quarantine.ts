@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { seal } from '../../protocols/kit/sealed-file.ts'
+import { seal, unseal } from '../../protocols/kit/sealed-file.ts'
 import { cleanText, cutText } from './clean-text.ts'
 import type { AuditContext } from './dependencies.ts'
 import { quarantineClass } from './retention-classes.ts'
@@ -50,6 +50,51 @@ export async function quarantine(
 }
 
 /** What a quarantined row's key and ciphertext are bound to. */
-export function quarantineLabel(proxyId: string, sha256: string): string {
+function quarantineLabel(proxyId: string, sha256: string): string {
   return `sallyport-quarantine|${proxyId}|${sha256}`
+}
+
+export interface QuarantinedBytes {
+  quarantineId: number
+  proxyId: string
+  why: string
+  receivedAtMs: number
+  batches: number
+  /** Verbatim; undefined once retention has destroyed them. */
+  bytes: Buffer | undefined
+}
+
+/** One quarantined piece, decrypted, for whoever looks into a conflict; undefined if there is none. */
+export async function readQuarantine(
+  { store, envelope, realm }: Pick<AuditContext, 'store' | 'envelope' | 'realm'>,
+  quarantineId: number,
+): Promise<QuarantinedBytes | undefined> {
+  const [row] = await store.query<{
+    proxy_id: string
+    why: string
+    sha256: string
+    batches: number
+    wrapped: Buffer | null
+    ciphertext: Buffer | null
+    received_at_ms: number
+  }>(
+    `select proxy_id, why, sha256, batches, wrapped, ciphertext, received_at_ms
+     from audit_quarantine where realm = $1 and quarantine_id = $2`,
+    [realm, quarantineId],
+  )
+  if (row === undefined) return undefined
+  const label = quarantineLabel(row.proxy_id, row.sha256)
+  let bytes: Buffer | undefined
+  if (row.wrapped !== null && row.ciphertext !== null) {
+    const key = await envelope.openDataKey(realm, quarantineClass, row.wrapped, label)
+    bytes = unseal(key, row.ciphertext, label)
+  }
+  return {
+    quarantineId,
+    proxyId: row.proxy_id,
+    why: row.why,
+    receivedAtMs: row.received_at_ms,
+    batches: row.batches,
+    bytes,
+  }
 }
