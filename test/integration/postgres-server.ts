@@ -13,7 +13,9 @@ export interface PostgresServer {
   stop(): Promise<void>
 }
 
-export async function startPostgresServer(): Promise<PostgresServer> {
+export async function startPostgresServer(
+  authMethod: 'password' | 'scram-sha-256' = 'password',
+): Promise<PostgresServer> {
   const directory = mkdtempSync(join(tmpdir(), 'sallyport-pg-'))
   // As root the server runs as another user, who must get through here.
   chmodSync(directory, 0o711)
@@ -24,6 +26,7 @@ export async function startPostgresServer(): Promise<PostgresServer> {
     user: 'postgres',
     password: 'postgres',
     persistent: true,
+    authMethod,
     createPostgresUser: process.getuid?.() === 0,
     postgresFlags: ['-c', 'max_connections=200'],
     onLog: () => {},
