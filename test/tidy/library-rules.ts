@@ -17,7 +17,8 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   jose: ['control/', 'proxy/'],
   ws: ['control/', 'proxy/'],
   yaml: ['control/', 'proxy/'],
-  'lru-cache': ['proxy/'],
+  // In control only for its rate limit, which must be bounded too.
+  'lru-cache': ['proxy/', 'control/server/'],
   'prom-client': ['proxy/', 'control/'],
   pino: ['proxy/', 'control/'],
   zod: ['protocols/', 'proxy/', 'control/', 'certs/', 'deploy/'],
