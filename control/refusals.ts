@@ -8,6 +8,15 @@ export function notFound(what: string): SallyportError {
   })
 }
 
+/** For admins, who see everything there is. */
+export function missing(what: string, hint?: string): SallyportError {
+  const message = `there is no ${what}`
+  return new SallyportError('not-found', message, {
+    clientMessage: message,
+    ...(hint === undefined ? {} : { hint }),
+  })
+}
+
 export function conflict(what: string, hint?: string): SallyportError {
   return new SallyportError('conflict', what, {
     clientMessage: what,

@@ -89,14 +89,11 @@ export async function openFeedHub(options: FeedHubOptions): Promise<FeedHub> {
   const ring = (): void => {
     rung = true
     if (reading !== undefined || closed) return
-    reading = (async () => {
-      while (rung && !closed) {
-        rung = false
-        const beat = beatDue
-        beatDue = false
-        await read(beat)
-      }
-    })().finally(() => {
+    rung = false
+    const beat = beatDue
+    beatDue = false
+    // One at a time; what rings meanwhile is read for once more.
+    reading = read(beat).finally(() => {
       reading = undefined
       if (rung && !closed) ring()
     })

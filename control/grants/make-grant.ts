@@ -5,7 +5,7 @@ import type { Grant, grantMake } from '../api/shapes.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
 import { appendFeed } from '../feed/append-feed.ts'
-import { conflict, notAllowed, notFound } from '../refusals.ts'
+import { conflict, missing, notAllowed } from '../refusals.ts'
 import type { Sql } from '../store/store.ts'
 import { signGrant, viewOf, type GrantRow } from './grant-row.ts'
 
@@ -93,7 +93,7 @@ async function findPerson(sql: Sql, realm: string, email: string) {
     'select id, email, state from people where realm = $1 and email = $2 for share',
     [realm, email],
   )
-  if (person === undefined) throw notFound(`person as ${email}`)
+  if (person === undefined) throw missing(`person ${email}`, 'sally people lists them')
   if (person.state !== 'active') {
     throw conflict(`${email} is revoked`, 'restore the person first')
   }
@@ -105,6 +105,6 @@ async function findResource(sql: Sql, realm: string, name: string): Promise<Reso
     'select definition from resources where realm = $1 and name = $2 for share',
     [realm, name],
   )
-  if (row === undefined) throw notFound(`resource as ${name}`)
+  if (row === undefined) throw missing(`resource ${name}`, 'sally resources lists them')
   return row.definition
 }

@@ -6,7 +6,7 @@ import { createHash, hash, randomBytes, timingSafeEqual, X509Certificate } from 
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
-import { notFound } from '../refusals.ts'
+import { missing } from '../refusals.ts'
 import type { Sql } from '../store/store.ts'
 
 const prefix = 'sallyport-join'
@@ -28,7 +28,7 @@ export async function createJoinToken(
       'select 1 from proxy_groups where realm = $1 and name = $2 for share',
       [realm, group],
     )
-    if (found.length === 0) throw notFound(`proxy group as ${group}`)
+    if (found.length === 0) throw missing(`proxy group ${group}`)
     await sql.query(
       `insert into join_tokens (realm, token_hash, group_name, made_by, made_at_ms, expires_at_ms)
        values ($1, $2, $3, $4, $5, $6)`,

@@ -87,3 +87,8 @@ export type Handlers = { readonly [N in RouteName]: Handler<N> }
 export function seesAll(caller: PersonCaller): boolean {
   return caller.roles.includes('admin') || caller.roles.includes('auditor')
 }
+
+/** Whose things a caller may see: one person's id, or undefined for everybody's. */
+export function ownScope(caller: PersonCaller): string | undefined {
+  return seesAll(caller) ? undefined : caller.id
+}

@@ -1,0 +1,13 @@
+import type { Actor } from '../control.ts'
+import type { PersonCaller, RequestContext } from './handlers.ts'
+
+/** The caller as control's own chain names them. */
+export function actorOf({
+  caller,
+  remoteAddress,
+}: {
+  readonly caller: PersonCaller
+  readonly remoteAddress: RequestContext['remoteAddress']
+}): Actor {
+  return { id: caller.id, email: caller.email, remoteAddress }
+}

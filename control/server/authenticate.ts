@@ -1,0 +1,140 @@
+/** Who is behind a TLS connection: a verified certificate, and then the row it names, as it is now. */
+import type { TLSSocket } from 'node:tls'
+import { keyIdOf } from '../../certs/key-signer.ts'
+import { verifyClientCertificate, type VerifiedClient } from '../../certs/verify.ts'
+import { SallyportError } from '../../protocols/kit/errors.ts'
+import { role, type Role } from '../api/names.ts'
+import type { Access } from '../api/routes.ts'
+import { nowMs, type Control } from '../control.ts'
+import { notAllowed } from '../refusals.ts'
+import type { AnyoneCaller, PersonCaller, ProxyCaller } from './handlers.ts'
+
+type Scope = Pick<Control, 'realm' | 'demo' | 'state' | 'clock' | 'keys'>
+
+/** Rejects with `evidence-missing`, `evidence-invalid`, `evidence-expired` or `not-allowed`. */
+export async function authenticate(
+  control: Scope,
+  socket: TLSSocket,
+  access: Access,
+): Promise<AnyoneCaller | PersonCaller | ProxyCaller> {
+  if (access === 'anyone') return { kind: 'anyone' }
+  const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined) {
+    throw new SallyportError('evidence-missing', 'no client certificate', {
+      clientMessage: 'this needs a client certificate, and none was sent',
+      hint: 'use sally with a signed-in home (SALLY_HOME), or send your certificate with its key',
+    })
+  }
+  if (access === 'proxy') return authenticateProxy(control, certificate.raw)
+  const caller = await authenticatePerson(control, certificate.raw)
+  if (!caller.roles.some((mine) => access.includes(mine))) {
+    throw notAllowed(
+      `this is for ${access.join(' and ')}s; you are ${caller.roles.join(' and ') || 'none of them'}`,
+      'ask an admin',
+    )
+  }
+  return caller
+}
+
+interface PersonRow {
+  readonly email: string
+  readonly name: string
+  readonly roles: string[]
+  readonly state: 'active' | 'revoked'
+  readonly createdAtMs: number
+  readonly validFromMs: number
+  readonly certificateKnown: boolean
+  readonly certificateRevoked: boolean
+}
+
+async function authenticatePerson(control: Scope, der: Buffer): Promise<PersonCaller> {
+  const verified = verify(control, der, 'person')
+  const [row] = await control.state.query<PersonRow>(
+    `select p.email, p.name, p.roles, p.state, p.created_at_ms as "createdAtMs",
+       p.certificates_valid_from_ms as "validFromMs", c.serial is not null as "certificateKnown",
+       c.revoked_at_ms is not null as "certificateRevoked"
+     from people p left join certificates c
+       on c.realm = p.realm and c.serial = $3 and c.holder_id = p.id and c.kind = 'person'
+     where p.realm = $1 and p.id = $2`,
+    [control.realm, verified.id, verified.serial],
+  )
+  if (row === undefined) throw refused(`person ${verified.id} does not exist`)
+  if (row.state !== 'active') throw refused(`person ${verified.id} is revoked`)
+  // One that control did not issue, whoever signed it, and one that was revoked.
+  if (!row.certificateKnown) throw refused(`certificate ${verified.serial} is not known`)
+  if (row.certificateRevoked) throw refused(`certificate ${verified.serial} is revoked`)
+  if (verified.issuedAtMs < row.validFromMs) {
+    throw refused(`certificate ${verified.serial} is from before the person was restored`)
+  }
+  return {
+    kind: 'person',
+    id: verified.id,
+    email: row.email,
+    name: row.name,
+    roles: row.roles.filter(isRole),
+    createdAtMs: row.createdAtMs,
+    certificate: { serial: verified.serial, expiresAtMs: verified.expiresAtMs },
+  }
+}
+
+/** Also used for the upgrade to the feed. Rejects like `authenticate`. */
+export async function authenticateProxy(
+  control: Scope,
+  der: Buffer,
+): Promise<ProxyCaller & { readonly expiresAtMs: number; readonly domain: string }> {
+  const verified = verify(control, der, 'proxy')
+  const [row] = await control.state.query<{
+    name: string
+    group: string
+    domain: string
+    revoked: boolean
+    certificateCounts: boolean
+  }>(
+    `select p.name, p.group_name as "group", g.domain, p.revoked_at_ms is not null as revoked,
+       c.serial is not null and c.revoked_at_ms is null as "certificateCounts"
+     from proxies p
+     join proxy_groups g on g.realm = p.realm and g.name = p.group_name
+     left join certificates c
+       on c.realm = p.realm and c.serial = $3 and c.holder_id = p.id and c.kind = 'proxy'
+     where p.realm = $1 and p.id = $2`,
+    [control.realm, verified.id, verified.serial],
+  )
+  if (row === undefined) throw refused(`proxy ${verified.id} does not exist`)
+  if (row.revoked) throw refused(`proxy ${verified.id} is revoked`)
+  if (!row.certificateCounts)
+    throw refused(`certificate ${verified.serial} of proxy ${verified.id}`)
+  return {
+    kind: 'proxy',
+    id: verified.id,
+    name: row.name,
+    group: row.group,
+    domain: row.domain,
+    certificateSerial: verified.serial,
+    publicKey: verified.publicKey,
+    kid: keyIdOf(verified.publicKey),
+    expiresAtMs: verified.expiresAtMs,
+  }
+}
+
+function verify(control: Scope, der: Buffer, kind: 'person' | 'proxy'): VerifiedClient {
+  const purpose = kind === 'person' ? 'people' : 'proxies'
+  const verified = verifyClientCertificate(der, {
+    authoritiesPem: control.keys.authoritiesPem[purpose],
+    kind,
+    atMs: nowMs(control.clock),
+  })
+  if (verified.realm !== control.realm) throw refused(`it is of realm ${verified.realm}`)
+  if (verified.demo !== control.demo) throw refused('a demo and a real server do not mix')
+  return verified
+}
+
+function refused(why: string): SallyportError {
+  return new SallyportError('evidence-invalid', `client certificate refused: ${why}`, {
+    clientMessage: 'your client certificate was refused',
+    hint: 'get a new certificate; the operator of control can see the reason in its log',
+  })
+}
+
+function isRole(word: string): word is Role {
+  return role.safeParse(word).success
+}

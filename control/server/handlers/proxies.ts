@@ -1,0 +1,49 @@
+import type { z } from 'zod'
+import type { proxyGroup } from '../../api/shapes.ts'
+import type { Control } from '../../control.ts'
+import { createJoinToken } from '../../issue/join-token.ts'
+import { createGroup } from '../../issue/create-group.ts'
+import { joinProxy, renewProxy } from '../../issue/join-proxy.ts'
+import { actorOf } from '../actor-of.ts'
+import { readProxyPresence } from '../connected-proxies.ts'
+import type { Handlers } from '../handlers.ts'
+
+type ProxyRoute = 'groups' | 'groupCreate' | 'joinToken' | 'proxyJoin' | 'proxyRenew'
+
+/** `countJoin` is told of every attempt to join, and throws when there are too many. */
+export function proxyHandlers(
+  control: Control,
+  countJoin: (address: string) => void,
+): Pick<Handlers, ProxyRoute> {
+  return {
+    groups: async () => ({ items: await readGroups(control) }),
+    groupCreate: (request, { body }) => createGroup(control, actorOf(request), body),
+    joinToken: (request, { params }) => createJoinToken(control, actorOf(request), params.name),
+    async proxyJoin({ remoteAddress }, { body }) {
+      countJoin(remoteAddress)
+      return joinProxy(control, remoteAddress, body)
+    },
+    proxyRenew: ({ caller, remoteAddress }, { body }) =>
+      renewProxy(control, caller, remoteAddress, body),
+  }
+}
+
+async function readGroups(control: Control): Promise<z.output<typeof proxyGroup>[]> {
+  const groups = await control.state.query<{ name: string; domain: string }>(
+    'select name, domain from proxy_groups where realm = $1 order by name',
+    [control.realm],
+  )
+  const proxies = await readProxyPresence(control.state, control)
+  return groups.map(({ name, domain }) => ({
+    name,
+    domain,
+    proxies: proxies
+      .filter((proxy) => proxy.group === name)
+      .map((proxy) => ({
+        id: proxy.proxyId,
+        name: proxy.name,
+        state: proxy.connected ? ('connected' as const) : ('away' as const),
+        joinedAtMs: proxy.joinedAtMs,
+      })),
+  }))
+}
