@@ -33,6 +33,8 @@ export interface FakeSession extends Session {
   readonly blobs: ReadonlyMap<string, Buffer>
   readonly ended: { reason: EndReason; error?: Error } | undefined
   readonly secret: Secret<string>
+  /** It was asked for its credential. */
+  readonly borrowed: boolean
   readonly isOpen: boolean
   readonly closed: Promise<void>
   /** Bytes that `forward` let go. */
@@ -126,6 +128,7 @@ function createFakeSession(
   let downstreamBytes = 0
   let end: { reason: EndReason; error?: Error } | undefined
   let opened = false
+  let borrowed = false
   let disposing: Promise<void> | undefined
   let ownKey = ''
 
@@ -245,7 +248,13 @@ function createFakeSession(
       firstDial = undefined
       return dialled
     },
-    borrow: () => Promise.resolve({ account: options.account, secret }),
+    get borrowed() {
+      return borrowed
+    },
+    borrow() {
+      borrowed = true
+      return Promise.resolve({ account: options.account, secret })
+    },
     attach(downstream) {
       sockets.add(downstream)
       downstream.once('close', () => sockets.delete(downstream))

@@ -5,15 +5,16 @@ import type { Observer } from '../observe.ts'
 import type { LoggedIn } from '../upstream.ts'
 import { terminateMessage } from '../wire.ts'
 
-/** A pipeline holds several statements; each needs its own cancel. */
-const cancelsMax = 16
 /** Between two looks at whether the server has answered. */
-const lookMs = 5
-const looksPerCancel = 20
+const lookMs = 2
+const looks = 10
+/** The first may come between two statements of a pipeline and meet neither. */
+const blindCancels = 2
 
 /**
- * Leaves the resource so that no backend stays behind: cancels what runs until nothing is open, says Terminate, and
- * closes. A backend that sleeps would not notice a closed connection.
+ * Leaves the resource so that no backend stays behind: cancels what runs, says Terminate, and closes. A backend that
+ * sleeps would not notice a closed connection. Where more statements wait in the server's buffer, the connection is reset
+ * first: the next statement that is cancelled then fails to say so, and the backend gives up for good.
  */
 export async function leave(
   session: Session,
@@ -28,16 +29,29 @@ export async function leave(
     if (session.signal.aborted) socket.write(terminateMessage)
     else session.forward(socket, terminateMessage)
   }
-  for (let cancels = 0; cancels < cancelsMax && !observer.idle && !socket.destroyed; cancels++) {
+  if (!observer.idle) {
     await cancel()
-    for (let looks = 0; looks < looksPerCancel; looks++) {
-      if (observer.idle || socket.destroyed) break
-      await sleep(host.clock, lookMs)
-    }
+    await answered(observer, socket, host)
   }
-  socket.end()
-  if (!socket.destroyed && observer.idle) await sleep(host.clock, lookMs)
-  // With RST a backend that is still busy fails at its next word.
-  if (!socket.destroyed) base.resetAndDestroy()
+  if (observer.idle) {
+    socket.end()
+    await closed(socket, host)
+  } else {
+    base.resetAndDestroy()
+    for (let cancels = 0; cancels < blindCancels; cancels++) await cancel()
+  }
   socket.destroy()
+  base.destroy()
+}
+
+/** Waits a little for the server's last answers, or for its end. */
+async function answered(observer: Observer, socket: LoggedIn['socket'], host: Host): Promise<void> {
+  for (let look = 0; look < looks && !observer.idle && !socket.destroyed; look++) {
+    await sleep(host.clock, lookMs)
+  }
+}
+
+/** What Terminate leaves to be written must be out before the socket is destroyed. */
+async function closed(socket: LoggedIn['socket'], host: Host): Promise<void> {
+  for (let look = 0; look < looks && !socket.destroyed; look++) await sleep(host.clock, lookMs)
 }
