@@ -1,0 +1,196 @@
+/** Control in this process over either engine, with people of each role and a proxy. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { request } from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createKeyAndRequest } from '../../certs/request.ts'
+import { createApiClient, type ApiClient } from '../../control/api/client.ts'
+import type { Role } from '../../control/api/names.ts'
+import type { Person, ProxyJoined } from '../../control/api/shapes.ts'
+import { openApi } from '../../control/cli/with-api.ts'
+import { readHome } from '../../control/cli/home.ts'
+import { createLog } from '../../control/create-log.ts'
+import {
+  startControl,
+  type ControlOptions,
+  type RunningControl,
+} from '../../control/start-control.ts'
+import { systemClock, type Clock } from '../../protocols/kit/clock.ts'
+
+export interface TestCaller {
+  readonly certificatePem?: string
+  readonly privateKeyPem?: string
+}
+export interface TestPerson extends Required<TestCaller> {
+  readonly person: Person
+  readonly serial: string
+  readonly api: ApiClient
+}
+export interface TestProxy extends Required<TestCaller> {
+  readonly joined: ProxyJoined
+  readonly api: ApiClient
+}
+export interface RunningSite {
+  readonly running: RunningControl
+  readonly admin: ApiClient
+  readonly options: ControlOptions
+  /** Moves control's wall clock, and nothing else. */
+  readonly clock: ShiftedClock
+  addPerson(email: string, roles: Role[]): Promise<TestPerson>
+  addProxy(group?: string): Promise<TestProxy>
+  /** Asks as somebody, and returns what came. */
+  ask(caller: TestCaller, method: string, path: string, body?: unknown): Promise<RawAnswer>
+  close(): Promise<void>
+}
+export interface RawAnswer {
+  readonly status: number
+  readonly contentType: string
+  readonly headers: Record<string, string | string[] | undefined>
+  readonly body: Record<string, unknown>
+}
+
+/** The system's clock, with a wall that can be moved. */
+export interface ShiftedClock extends Clock {
+  shiftMs: number
+}
+export function createShiftedClock(): ShiftedClock {
+  const clock: ShiftedClock = {
+    shiftMs: 0,
+    wallMs: () => systemClock.wallMs() + clock.shiftMs,
+    monotonicMs: () => systemClock.monotonicMs(),
+    startTimer: (delayMs, run) => systemClock.startTimer(delayMs, run),
+  }
+  return clock
+}
+
+export async function startTestControl(
+  more: Partial<ControlOptions> & { databaseUrl?: string } = {},
+): Promise<RunningSite> {
+  const directory = mkdtempSync(join(tmpdir(), 'sallyport-control-test-'))
+  const clock = createShiftedClock()
+  const options: ControlOptions = {
+    dataDir: join(directory, 'control'),
+    host: '127.0.0.1',
+    port: 0,
+    domain: 'access.example.test',
+    demo: false,
+    operations: { host: '127.0.0.1', port: 0 },
+    admin: { email: 'admin@example.test', home: join(directory, 'admin') },
+    log: createLog('silent'),
+    clock,
+    validateAnswers: true,
+    ...more,
+  }
+  const running = await startControl(options)
+  const admin = openApi(readHome({ SALLY_HOME: join(directory, 'admin') }))
+  const authorityPem = running.control.keys.authorities.control.certificatePem
+  const opened: ApiClient[] = [admin]
+  const open = (caller: Required<TestCaller>): ApiClient => {
+    const api = createApiClient({ baseUrl: running.url, authorityPem, ...caller })
+    opened.push(api)
+    return api
+  }
+  return {
+    running,
+    admin,
+    options,
+    clock,
+    async addPerson(email, roles) {
+      const person = await admin.call('personCreate', { body: { email, roles } })
+      return signIn(admin, person, open)
+    },
+    async addProxy(group = 'default') {
+      const { token } = await admin.call('joinToken', { params: { name: group } })
+      const [client, server] = await Promise.all([createKeyAndRequest(), createKeyAndRequest()])
+      const anyone = createApiClient({ baseUrl: running.url, authorityPem })
+      opened.push(anyone)
+      const joined = await anyone.call('proxyJoin', {
+        body: {
+          token,
+          name: 'edge',
+          clientRequestPem: client.requestPem,
+          serverRequestPem: server.requestPem,
+        },
+      })
+      const caller = {
+        certificatePem: joined.clientCertificatePem,
+        privateKeyPem: client.privateKeyPem,
+      }
+      return { joined, ...caller, api: open(caller) }
+    },
+    ask: (caller, method, path, body) => ask(running.url, authorityPem, caller, method, path, body),
+    async close() {
+      for (const api of opened) api.close()
+      await running.close(1_000)
+      rmSync(directory, { recursive: true, force: true })
+    },
+  }
+}
+
+export async function signIn(
+  admin: ApiClient,
+  person: Person,
+  open: (caller: Required<TestCaller>) => ApiClient,
+): Promise<TestPerson> {
+  const { privateKeyPem, requestPem } = await createKeyAndRequest()
+  const { certificatePem, serial } = await admin.call('certificateIssue', {
+    params: { id: person.id },
+    body: { requestPem },
+  })
+  const caller = { certificatePem, privateKeyPem }
+  return { person, serial, ...caller, api: open(caller) }
+}
+
+function ask(
+  baseUrl: string,
+  authorityPem: string,
+  caller: TestCaller,
+  method: string,
+  path: string,
+  body: unknown,
+): Promise<RawAnswer> {
+  const isRaw = Buffer.isBuffer(body) || typeof body === 'string'
+  const bytes = body === undefined ? undefined : isRaw ? body : JSON.stringify(body)
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      new URL(path, baseUrl),
+      {
+        method,
+        agent: false,
+        ca: authorityPem,
+        ...(caller.certificatePem === undefined ? {} : { cert: caller.certificatePem }),
+        ...(caller.privateKeyPem === undefined ? {} : { key: caller.privateKeyPem }),
+        headers: bytes === undefined ? {} : { 'content-type': 'application/json' },
+      },
+      (response) => {
+        const chunks: Buffer[] = []
+        response.on('data', (chunk: Buffer) => chunks.push(chunk))
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString('utf8')
+          resolve({
+            status: response.statusCode ?? 0,
+            contentType: String(response.headers['content-type']),
+            headers: response.headers,
+            body: (text === '' ? {} : JSON.parse(text)) as Record<string, unknown>,
+          })
+        })
+      },
+    )
+    outgoing.on('error', reject)
+    outgoing.end(bytes)
+  })
+}
+
+/** A resources file of one resource. */
+export function resourceNamed(name: string, more: Record<string, unknown> = {}) {
+  return {
+    name,
+    protocol: 'postgres' as const,
+    address: { host: '127.0.0.1', port: 5432 },
+    levels: {
+      read: { account: 'reader', secret: `sealed:${name}/read` },
+      write: { account: 'writer', secret: `sealed:${name}/write` },
+    },
+    ...more,
+  }
+}
