@@ -20,7 +20,7 @@ async function main(): Promise<number> {
   const options = optionsOf(process.argv.slice(2))
   if (typeof options === 'number') return options
   const stopping = stopSignal(clock)
-  whenNpmEnds(clock, () => stopping.abort(new Error('npm is gone')))
+  const npm = whenNpmEnds(clock, () => stopping.abort(new Error('npm is gone')))
   const { readyFile } = options
   if (readyFile !== undefined) rmSync(readyFile, { force: true })
   try {
@@ -38,6 +38,8 @@ async function main(): Promise<number> {
     if (stopping.signal.aborted) return 130
     printFailure(error)
     return 1
+  } finally {
+    npm.cancel()
   }
 }
 

@@ -29,7 +29,7 @@ async function main(): Promise<number> {
     return 2
   }
   const stopping = stopSignal(clock)
-  whenNpmEnds(clock, () => stopping.abort(new Error('npm is gone')))
+  const npm = whenNpmEnds(clock, () => stopping.abort(new Error('npm is gone')))
   try {
     await run(options, stopping.signal)
     return 0
@@ -37,6 +37,8 @@ async function main(): Promise<number> {
     if (stopping.signal.aborted) return 130
     printFailure(error)
     return 1
+  } finally {
+    npm.cancel()
   }
 }
 

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve as resolvePath } from 'node:path'
 import { createKeyAndRequest } from '../certs/request.ts'
 import type { ApiClient } from '../control/api/client.ts'
 import type { Resource } from '../control/api/resource.ts'
@@ -115,7 +115,11 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       directory,
       domain: stackDomain,
       adminEmail: 'admin@example.test',
-      control: { host, port: await freePort(), flags: options.controlFlags ?? [] },
+      control: {
+        host,
+        port: await freePort(),
+        flags: ['--metrics-listen', '127.0.0.1:0', ...(options.controlFlags ?? [])],
+      },
       proxy: { host, port: await freePort(), flags: options.proxyFlags ?? [] },
       demo: false,
       environment: { ...process.env, ...options.environment },
@@ -283,7 +287,7 @@ export function run(
   environment: NodeJS.ProcessEnv,
   input?: string,
 ): Promise<Ran> {
-  const path = command.includes('/') ? join(import.meta.dirname, '..', command) : command
+  const path = command.includes('/') ? resolvePath(import.meta.dirname, '..', command) : command
   return new Promise((resolve, reject) => {
     const child = spawn(path, parameters, { env: { ...process.env, ...environment } })
     let output = ''

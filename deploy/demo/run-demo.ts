@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Clock, Timer } from '../../protocols/kit/clock.ts'
+import { levels as allLevels } from '../../protocols/session.ts'
 import { awaitLeftovers, writePids } from '../leftovers.ts'
 import { lockDirectory } from '../lock.ts'
 import { freePort } from '../ports.ts'
@@ -153,7 +154,7 @@ async function describe(
         name,
         protocol,
         hostname,
-        levels,
+        levels: allLevels.filter((level) => levels.includes(level)),
       })),
       sally: sallyCommand,
     }

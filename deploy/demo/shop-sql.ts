@@ -28,7 +28,7 @@ const things = ['Lamp', 'Kettle', 'Chair', 'Blanket', 'Clock', 'Tray', 'Vase', '
 
 export const schemaSql = `
 create function luhn(digits text) returns text language sql immutable strict as $$
-  select digits || ((10 - sum(case when n % 2 = 1 then d when d > 4 then 2 * d - 9 else 2 * d end) % 10) % 10)
+  select digits || ((10 - sum(case when n % 2 = 0 then d when d > 4 then 2 * d - 9 else 2 * d end) % 10) % 10)
   from (select n, substr(digits, length(digits) + 1 - n, 1)::int as d
         from generate_series(1, length(digits)) as n) as each_digit
 $$;

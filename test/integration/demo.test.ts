@@ -60,6 +60,8 @@ describe('the demo', () => {
 
   const start = async (): Promise<RunningDemo> => {
     const readyFile = join(directory, 'ready.json')
+    // One that was killed leaves it.
+    rmSync(readyFile, { force: true })
     const child = startDemo('--ready', readyFile)
     let printed = ''
     child.stdout!.on('data', (chunk: Buffer) => (printed += chunk.toString()))
