@@ -8,8 +8,8 @@ import { formatDuration } from '../control/api/duration.ts'
 
 /** What the last audit may take to reach control; what does not is shipped by the next start. */
 const flushMs = 2_000
-/** After the farewells, for closing entries to be written. */
-const closeMs = 2_000
+/** After the farewells, for closing entries to be written and cancels to arrive. */
+const closeMs = 5_000
 
 export interface DrainOptions {
   readonly registry: Registry

@@ -50,7 +50,12 @@ export class LiveSession implements Session {
   #cancelKeys: Buffer[] = []
   /** `session.opened` is in the audit, so `session.closed` has to follow. */
   #recorded = false
-  #cut: { order: CutOrder; atMonotonicMs: number; forwardedBytes: number } | undefined
+  #cut:
+    | { order: CutOrder; beganMs: number; atMonotonicMs: number; forwardedBytes: number }
+    | undefined
+  #isOver = false
+  /** The engine is done with it. */
+  #released = Promise.withResolvers<void>()
   #end: { reason: EndReason; error?: Error } | undefined
   #farewell: Timer | undefined
   #farewellOver = Promise.withResolvers<void>()
@@ -175,8 +180,16 @@ export class LiveSession implements Session {
   }
 
   connect(): Promise<Socket> {
-    // After a cut only a cancel is dialled, and only until the farewell is over.
-    if (this.#closing !== undefined) return Promise.reject(this.#cutError())
+    const cut = this.#cut
+    // After a cut only a cancel is dialled, for as long as a dial may take: without it a statement would run on for
+    // nobody. The session's own sockets are gone long before.
+    const mayCancel =
+      cut !== undefined &&
+      !this.#isOver &&
+      this.#tools.clock.monotonicMs() - cut.beganMs <= this.#tools.limits.upstreamConnectMs
+    if (cut === undefined ? this.#closing !== undefined : !mayCancel) {
+      return Promise.reject(this.#cutError())
+    }
     return this.#sockets.connect()
   }
 
@@ -262,11 +275,13 @@ export class LiveSession implements Session {
     const nowMs = clock.monotonicMs()
     this.#cut = {
       order,
+      beganMs: nowMs,
       // An expiry was ordered when the grant ended, however late its timer ran.
       atMonotonicMs:
         order.reason === 'grant-expired' ? Math.min(nowMs, this.#monitor.endMonotonicMs) : nowMs,
       forwardedBytes: this.#forwarder.forwardedBytes,
     }
+    this.#sockets.beginCancels()
     this.#queuedAfterCut = this.#sockets.isDownstreamQueued
     this.#monitor.stop()
     if (this.#recorded) {
@@ -308,6 +323,7 @@ export class LiveSession implements Session {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
+    this.#released.resolve()
     return this.#close()
   }
 
@@ -352,8 +368,22 @@ export class LiveSession implements Session {
     } catch (error) {
       log.error({ ...this.labels, error: String(error) }, 'the end of a session was not recorded')
     } finally {
+      await this.#finishCancels()
       const cutMs = cut && Math.max(0, lastByteMs - cut.atMonotonicMs)
       this.#tools.onClosed(this, reason, cutMs)
     }
+  }
+
+  /** The engine cancels what runs at the resource until it lets go of the session, or until its time is over. */
+  async #finishCancels(): Promise<void> {
+    if (this.#cut !== undefined) {
+      const { clock, limits } = this.#tools
+      const leftMs = this.#cut.beganMs + limits.upstreamConnectMs - clock.monotonicMs()
+      const timer = clock.startTimer(leftMs, () => this.#released.resolve())
+      await this.#released.promise
+      timer.cancel()
+    }
+    this.#isOver = true
+    this.#sockets.destroyCancels()
   }
 }

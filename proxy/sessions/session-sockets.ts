@@ -14,9 +14,13 @@ export interface SessionSockets {
   readonly isDownstreamQueued: boolean
   /** The socket that the session's work goes over. */
   destroyMain(): void
-  /** Ends towards the client and resolves once all but the main socket have closed by themselves. */
+  /** The session is cut: what is dialled from here on is for cancels, which carry no work. */
+  beginCancels(): void
+  /** Ends towards the client and resolves once that side and the cancels have closed by themselves. */
   settle(): Promise<void>
+  /** All but the cancels. */
   destroyAll(): void
+  destroyCancels(): void
 }
 
 export interface SessionSocketsOptions {
@@ -31,7 +35,9 @@ export interface SessionSocketsOptions {
 export function createSessionSockets(options: SessionSocketsOptions): SessionSockets {
   const { first, allowsPeer, resource } = options
   const dials = new Set<Dial>([first])
+  const cancels = new Set<Dial>()
   let firstIsTaken = false
+  let isCut = false
   let downstream: Socket | undefined
   let isOver = false
 
@@ -45,15 +51,24 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
     }
     const dial = options.dial()
     dials.add(dial)
+    if (isCut) cancels.add(dial)
     return dial
   }
 
+  function forget(dial: Dial): void {
+    dials.delete(dial)
+    cancels.delete(dial)
+  }
+
+  const cancelsSettled = (): Promise<unknown> =>
+    Promise.all([...cancels].map((dial) => dial.socket.then(closed, () => undefined)))
+
   return {
     async connect() {
-      const dial = isOver ? first : next()
+      const dial = next()
       try {
         const socket = await dial.socket
-        socket.once('close', () => dials.delete(dial))
+        socket.once('close', () => forget(dial))
         if (allowsPeer(socket.remoteAddress ?? '')) return socket
         // A name led elsewhere than where the policy lets the secret go.
         throw new SallyportError(
@@ -65,7 +80,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
           },
         )
       } catch (error) {
-        dials.delete(dial)
+        forget(dial)
         dial.destroy()
         throw error
       }
@@ -79,24 +94,28 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
       return (downstream?.writableLength ?? 0) > 0
     },
     destroyMain: () => first.destroy(),
+    beginCancels() {
+      isCut = true
+      // Whoever asks from here on does not get the dial that was meant for the work.
+      firstIsTaken = true
+    },
     async settle() {
-      const gone: Promise<void>[] = []
+      const gone: Promise<unknown>[] = [cancelsSettled()]
       if (downstream !== undefined && !downstream.destroyed) {
         gone.push(closed(downstream))
         // Unread input would turn the close into a reset, which throws the farewell away.
         downstream.resume()
         downstream.end()
       }
-      for (const dial of dials) {
-        if (dial !== first) gone.push(dial.socket.then(closed, () => undefined))
-      }
       await Promise.all(gone)
     },
     destroyAll() {
       isOver = true
       downstream?.destroy()
-      for (const dial of dials) dial.destroy()
-      dials.clear()
+      for (const dial of dials) if (!cancels.has(dial)) dial.destroy()
+    },
+    destroyCancels() {
+      for (const dial of cancels) dial.destroy()
     },
   }
 }

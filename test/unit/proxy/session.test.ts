@@ -275,17 +275,30 @@ describe('a cut', () => {
     expect(closedMeta()?.cut?.lastByteAtMs).toBe(orderedAtMs + 100)
   })
 
-  it('lets a cancel be dialled during the farewell, and nothing after it', async () => {
-    const { session } = await world.openSession()
+  it('lets a cancel reach the resource, also after the farewell, and for no longer than its grace', async () => {
+    const { session, downstream, upstream } = await world.openSession()
     const orderedAtMs = world.clock.wallMs()
     world.registry.cut([session], { reason: 'cut-by-admin', orderedAtMs, detail: '' })
     await turns()
     const cancel = await session.connect()
-    expect(world.dialled).toHaveLength(2)
+    expect(cancel).not.toBe(upstream)
     world.clock.advance(100)
     await turns()
-    expect(cancel.destroyed).toBe(true)
+    // The session's own sockets are gone, and its end is written.
+    expect([downstream.destroyed, upstream.destroyed, cancel.destroyed]).toEqual([
+      true,
+      true,
+      false,
+    ])
+    expect(closedMeta()?.cut?.closedAtMs).toBe(orderedAtMs + 100)
+    const another = await session.connect()
+    expect(world.dialled).toHaveLength(3)
+    world.clock.advance(10_000)
+    await turns()
+    expect(cancel.destroyed && another.destroyed).toBe(true)
     await expect(session.connect()).rejects.toMatchObject({ code: 'access-denied' })
+    expect(world.registry.size).toBe(0)
+    expect(world.fetched).toEqual([])
   })
 
   it('keeps the first reason, and refuses to borrow or to open after it', async () => {
@@ -312,6 +325,7 @@ describe('a cut', () => {
     expect(sessions.every((session) => session.signal.aborted)).toBe(true)
     world.clock.advance(100)
     await turns()
+    await Promise.all(sessions.map((session) => session[Symbol.asyncDispose]()))
     expect(world.registry.size).toBe(0)
     expect(world.spool.events.filter((event) => event.type === 'session-closed')).toHaveLength(
       1_000,
@@ -323,8 +337,7 @@ describe('a cut', () => {
     world.spool.fail(new SallyportError('audit-unwritable', 'no disk'))
     await turns()
     expect(reasonOf(session.signal)).toBe('audit-unwritable')
-    world.clock.advance(100)
-    await turns()
+    await session[Symbol.asyncDispose]()
     expect(world.registry.size).toBe(0)
   })
 })
