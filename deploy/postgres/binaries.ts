@@ -18,7 +18,7 @@ export interface PostgresBinaries {
 export function postgresBinaries(account: Account | undefined, place: string): PostgresBinaries {
   const packaged = nativeDirectory()
   if (mayReach(join(packaged, 'bin', 'postgres'), account)) return binariesIn(packaged)
-  const copy = join(place, 'postgresql-18')
+  const copy = join(place, 'postgresql-15')
   if (!existsSync(copy)) {
     const temporary = `${copy}.copying`
     rmSync(temporary, { recursive: true, force: true })
