@@ -45,7 +45,7 @@ export function observe(sink: AuditSink, limits: Limits, clock: Clock): Observer
     tick: () => ledger.tick(),
     parameter,
     get idle() {
-      return ledger.ring.empty
+      return ledger.head() === 0
     },
     finish() {
       requests.abandon()

@@ -21,7 +21,7 @@ export async function startDebianPostgres(
     const [program, first] = isRoot
       ? ['runuser', ['-u', 'postgres', '--', join(bin, command)]]
       : [join(bin, command), []]
-    execFileSync(program as string, [...first, ...args], { stdio: 'ignore', cwd: '/' })
+    execFileSync(program, [...first, ...args], { stdio: 'ignore', cwd: '/' })
   }
   const password = join(directory, 'password')
   writeFileSync(password, secret)

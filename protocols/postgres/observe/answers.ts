@@ -1,6 +1,8 @@
 import { SallyportError } from '../../kit/errors.ts'
 import { backend } from '../wire.ts'
 import { readErrorResponse } from '../wire/error-response.ts'
+import { failCommit, failConnection, failStretch } from './failures.ts'
+import { startCopyIn } from './copy-in.ts'
 import type { Ledger } from './ledger.ts'
 import { asked } from './ring.ts'
 import { TagCache, tagEffects } from './tags.ts'
@@ -62,7 +64,7 @@ export class Answers {
         break
       case backend.rowDescription:
       case backend.noData:
-        if (this.#head() === asked.describe) this.#pop()
+        if (this.#ledger.head() === asked.describe) this.#pop()
         break
       case backend.parameterDescription:
         this.#described(buffer, start + bodyAt, end)
@@ -74,14 +76,17 @@ export class Answers {
         this.#finishExecute('', this.#rows, 'PortalSuspended')
         break
       case backend.emptyQuery:
-        if (this.#head() !== asked.query) this.#finishExecute('', -1, 'EmptyQueryResponse')
+        if (this.#ledger.head() !== asked.query) this.#finishExecute('', -1, 'EmptyQueryResponse')
         break
       case backend.error:
         this.#error(buffer.subarray(start + bodyAt, end))
         break
-      case backend.copyInResponse:
-        this.#copyIn()
+      case backend.copyInResponse: {
+        const kind = this.#ledger.head()
+        if (kind !== asked.query && kind !== asked.execute) throw outOfStep('CopyInResponse')
+        startCopyIn(this.#ledger)
         break
+      }
       case backend.parameterStatus:
         this.#parameterStatus(buffer, start + bodyAt, end)
         break
@@ -111,7 +116,7 @@ export class Answers {
     this.#capturedLength = 0
     this.#captured =
       type === backend.error ? Buffer.allocUnsafe(Math.min(bodyBytes, capturedBytesMax)) : undefined
-    if (type === backend.rowDescription && this.#head() === asked.describe) this.#pop()
+    if (type === backend.rowDescription && this.#ledger.head() === asked.describe) this.#pop()
     return true
   }
 
@@ -127,27 +132,16 @@ export class Answers {
     this.#error(body)
   }
 
-  /** Kind of the question that the next answer belongs to; 0 if nothing was asked. */
-  #head(): number {
-    const { ring } = this.#ledger
-    while (!ring.empty) {
-      const kind = ring.kind(ring.head)
-      if (kind !== asked.gone && kind !== asked.copyEnd) return kind
-      ring.pop()
-    }
-    return 0
-  }
-
   #pop(): void {
     this.#ledger.ring.pop()
     this.#rows = this.#bytesDown = 0
     this.#taggedRows = -1
     this.#tag = this.#errorCode = this.#errorText = ''
-    if (this.#ledger.ring.empty) this.#ledger.flushDeferred()
+    if (this.#ledger.head() === 0) this.#ledger.flushDeferred()
   }
 
   #parsed(): void {
-    if (this.#head() !== asked.parse) throw outOfStep('ParseComplete')
+    if (this.#ledger.head() !== asked.parse) throw outOfStep('ParseComplete')
     const ledger = this.#ledger
     const statement = ledger.ring.statement(ledger.ring.head)!
     ledger.confirmStatement(statement)
@@ -157,7 +151,7 @@ export class Answers {
   }
 
   #bound(): void {
-    if (this.#head() !== asked.bind) throw outOfStep('BindComplete')
+    if (this.#ledger.head() !== asked.bind) throw outOfStep('BindComplete')
     const ledger = this.#ledger
     const portal = ledger.ring.portal(ledger.ring.head)!
     ledger.confirmPortal(portal)
@@ -168,7 +162,7 @@ export class Answers {
 
   #closed(): void {
     const ledger = this.#ledger
-    const kind = this.#head()
+    const kind = ledger.head()
     if (kind === asked.closeStatement) {
       const slot = ledger.ring.statementSlot(ledger.ring.head)
       if (slot !== undefined) {
@@ -188,7 +182,7 @@ export class Answers {
   }
 
   #described(buffer: Buffer, at: number, end: number): void {
-    if (this.#head() !== asked.describe) throw outOfStep('ParameterDescription')
+    if (this.#ledger.head() !== asked.describe) throw outOfStep('ParameterDescription')
     const ledger = this.#ledger
     const statement = ledger.ring.statement(ledger.ring.head)
     if (statement === undefined || end - at < 2) return
@@ -205,7 +199,7 @@ export class Answers {
   #complete(buffer: Buffer, start: number, end: number): void {
     const { tag, rows, effect } = this.#tags.read(buffer, start, end)
     if (effect !== tagEffects.none) this.#effect(effect)
-    if (this.#head() === asked.query) {
+    if (this.#ledger.head() === asked.query) {
       this.#tag = tag
       if (rows >= 0) this.#taggedRows = Math.max(0, this.#taggedRows) + rows
       return
@@ -215,7 +209,7 @@ export class Answers {
 
   /** An Execute is done. Its outcome waits for the Sync after it, where a commit may still fail. */
   #finishExecute(tag: string, rows: number, what: string): void {
-    if (this.#head() !== asked.execute) throw outOfStep(what)
+    if (this.#ledger.head() !== asked.execute) throw outOfStep(what)
     const ledger = this.#ledger
     const { ring, outcome } = ledger
     ledger.flushDeferred()
@@ -247,7 +241,7 @@ export class Answers {
 
   #ready(status: number): void {
     const ledger = this.#ledger
-    const kind = this.#head()
+    const kind = ledger.head()
     if (kind === asked.sync) {
       ledger.flushDeferred()
     } else if (kind === asked.query || kind === asked.functionCall) {
@@ -288,9 +282,9 @@ export class Answers {
 
   #error(body: Buffer): void {
     const { severity, code, message } = readErrorResponse(body)
-    const kind = this.#head()
+    const kind = this.#ledger.head()
     if (severity === 'FATAL' || severity === 'PANIC') {
-      this.#fatal(code, message)
+      failConnection(this.#ledger, kind, code, message)
     } else if (kind === asked.query || kind === asked.functionCall) {
       if (this.#errorCode === '') {
         this.#errorCode = code
@@ -298,163 +292,11 @@ export class Answers {
       }
       this.#ledger.copyingIn = false
     } else if (kind === asked.sync) {
-      this.#commitFailed(code, message)
+      failCommit(this.#ledger, code, message)
     } else if (kind !== 0) {
-      this.#failStretch(code, message)
+      failStretch(this.#ledger, code, message)
+      this.#rows = this.#bytesDown = 0
     }
-  }
-
-  /** The end of the implicit transaction failed: the statement before it did not last. */
-  #commitFailed(code: string, text: string): void {
-    const ledger = this.#ledger
-    if (ledger.deferredId < 0) return
-    const { outcome } = ledger
-    outcome.status = 'error'
-    outcome.errorCode = code
-    outcome.errorText = text
-    ledger.flushDeferred()
-  }
-
-  /** A step of the extended protocol failed: the server skips everything up to the next Sync. */
-  #failStretch(code: string, text: string): void {
-    const ledger = this.#ledger
-    const { ring } = ledger
-    this.#blame(code, text)
-    if (ring.kind(ring.head) === asked.parse) {
-      const { slot } = ring.statement(ring.head)!
-      if (slot === ledger.statements.unnamed) ledger.closeStatement(slot)
-    }
-    this.#takeBack()
-    while (!ring.empty && ring.kind(ring.head) !== asked.sync) this.#takeBack()
-    ledger.skipping = ring.empty
-    ledger.copyingIn = false
-    this.#rows = this.#bytesDown = 0
-  }
-
-  /** Settles the statement that this error is about. */
-  #blame(code: string, text: string): void {
-    const ledger = this.#ledger
-    const { ring } = ledger
-    const { head } = ring
-    const kind = ring.kind(head)
-    const statement = ring.statement(head)
-    const portal = ring.portal(head)
-    let position = head
-    if (kind !== asked.execute) {
-      for (position = head + 1; position < ring.tail; position++) {
-        const other = ring.kind(position)
-        if (other === asked.sync) position = ring.tail
-        else if (other === asked.execute) {
-          if (portal !== undefined && ring.portal(position) === portal) break
-          if (portal === undefined && statement !== undefined) {
-            if (ring.statement(position) === statement) break
-          }
-        }
-      }
-    }
-    if (position < ring.tail) {
-      const id = ring.id(position)
-      ledger.settleError(id, ring.startedMs(position), ring.bytesUp(position), code, text)
-      if (position > head) ring.takeBack(position)
-      else ring.clearId(position)
-      return
-    }
-    if (statement === undefined && portal === undefined) return
-    const source = ledger.prepareSource
-    source.statement = statement ?? portal?.statement
-    source.portal = portal
-    const id = ledger.report(source)
-    source.statement = source.portal = undefined
-    ledger.settleError(id, ring.startedMs(head), 0, code, text)
-  }
-
-  /** The oldest question will not be answered any more. */
-  #takeBack(): void {
-    const ledger = this.#ledger
-    const { ring } = ledger
-    const position = ring.head
-    switch (ring.kind(position)) {
-      case asked.parse: {
-        const statement = ring.statement(position)!
-        ledger.answeredStatement(statement.slot)
-        ledger.releaseStatement(statement)
-        break
-      }
-      case asked.bind: {
-        const portal = ring.portal(position)!
-        ledger.answeredPortal(portal.slot)
-        ledger.releasePortal(portal)
-        break
-      }
-      case asked.closeStatement: {
-        const slot = ring.statementSlot(position)
-        if (slot !== undefined) ledger.answeredStatement(slot)
-        break
-      }
-      case asked.closePortal: {
-        const slot = ring.portalSlot(position)
-        if (slot !== undefined) ledger.answeredPortal(slot)
-        break
-      }
-      case asked.execute:
-      case asked.query:
-      case asked.functionCall:
-        if (ring.id(position) >= 0) ledger.settleSkipped(ring.id(position))
-        break
-      default:
-        break
-    }
-    ring.pop()
-  }
-
-  /** The server ends the connection: what ran failed, what waited will not run. */
-  #fatal(code: string, text: string): void {
-    const ledger = this.#ledger
-    const { ring } = ledger
-    const kind = this.#head()
-    if (kind === asked.query || kind === asked.functionCall) {
-      const position = ring.head
-      const bytesUp = ring.bytesUp(position)
-      ledger.settleError(ring.id(position), ring.startedMs(position), bytesUp, code, text)
-      ring.clearId(position)
-    } else if (kind === asked.sync) {
-      this.#commitFailed(code, text)
-    } else if (kind !== 0) {
-      this.#blame(code, text)
-    }
-    while (!ring.empty) this.#takeBack()
-    ledger.skipping = true
-  }
-
-  /**
-   * The server reads copy data from now on. It ignores every Sync up to the end of the copy, also those that
-   * were sent before it said so; any other message is an error of the copy.
-   */
-  #copyIn(): void {
-    const kind = this.#head()
-    if (kind !== asked.query && kind !== asked.execute) throw outOfStep('CopyInResponse')
-    const ledger = this.#ledger
-    const { ring } = ledger
-    for (let position = ring.head + 1; position < ring.tail; position++) {
-      const other = ring.kind(position)
-      if (other === asked.copyEnd) {
-        ring.takeBack(position)
-        return
-      }
-      if (other === asked.sync) {
-        ring.takeBack(position)
-      } else if (other !== asked.gone) {
-        // Swallowed by the copy, which fails.
-        const id = ring.id(position)
-        if (id >= 0) ledger.settleSkipped(id)
-        if (other === asked.execute || other === asked.query || other === asked.functionCall) {
-          ring.takeBack(position)
-          return
-        }
-        throw outOfStep('CopyInResponse amid other messages')
-      }
-    }
-    ledger.copyingIn = true
   }
 
   #effect(effect: number): void {

@@ -81,6 +81,17 @@ export class Ledger {
     this.functionSource.encoding = name
   }
 
+  /** Kind of the question that the next answer belongs to; 0 if nothing was asked. */
+  head(): number {
+    const { ring } = this
+    while (!ring.empty) {
+      const kind = ring.kind(ring.head)
+      if (kind !== asked.gone && kind !== asked.copyEnd) return kind
+      ring.pop()
+    }
+    return 0
+  }
+
   // Records and outcomes
 
   report(source: ActivitySource): number {

@@ -128,3 +128,10 @@ function same(name: Buffer, buffer: Buffer, start: number, end: number): boolean
   }
   return true
 }
+
+/** A Close of this name goes upstream. The caller has released what `latest` was. */
+export function closeInStretch<T>(slot: NameSlot<T>, stretch: number): void {
+  slot.latest = undefined
+  slot.latestStretch = stretch
+  slot.unanswered++
+}

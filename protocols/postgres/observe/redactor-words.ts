@@ -64,8 +64,3 @@ export function isWord(byte: number): boolean {
 export function isSpace(byte: number): boolean {
   return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d)
 }
-
-/** White space, or one of `;),`. */
-export function endsBareValue(byte: number): boolean {
-  return isSpace(byte) || byte === 0x3b || byte === 0x29 || byte === 0x2c
-}

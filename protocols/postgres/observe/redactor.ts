@@ -9,7 +9,7 @@
  */
 
 import { LiteralContent, verdicts } from './redactor-literal.ts'
-import { endsBareValue, isSpace, isWord, Words } from './redactor-words.ts'
+import { isSpace, isWord, Words } from './redactor-words.ts'
 
 const mark = Buffer.from('[redacted]')
 const quoteMark = Buffer.from("'")
@@ -17,7 +17,7 @@ const quoteMark = Buffer.from("'")
 const code = (text: string): number => text.charCodeAt(0)
 const [apostrophe, quote, backslash, dollar] = [0x27, 0x22, 0x5c, 0x24]
 const [slash, star, dash, newline] = [0x2f, 0x2a, 0x2d, 0x0a]
-const [equals, semicolon, ampersand] = [0x3d, 0x3b, 0x26]
+const [equals, semicolon, colon, ampersand] = [0x3d, 0x3b, 0x3a, 0x26]
 
 const modes = {
   sql: 0,
@@ -63,6 +63,8 @@ export class Redactor {
   /** Of a connection string in a dollar-quoted text. */
   #value: number = values.none
   readonly #inside = new LiteralContent()
+  #addressSigns = 0
+  #isSign = false
   /** Bytes are left out just now. */
   #hiding = false
   #literalHidden = false
@@ -171,11 +173,12 @@ export class Redactor {
       return
     }
     const wordLength = words.length
+    if (this.#outer !== undefined) this.#address(byte)
     if (wordLength > 0) {
       this.#after = words.announcesPassword
       words.reset()
     }
-    if (this.#value === values.bare && endsBareValue(byte)) {
+    if (this.#value === values.bare && isSpace(byte)) {
       this.#value = values.none
       this.#show(at)
     }
@@ -225,7 +228,20 @@ export class Redactor {
     }
     this.#before = this.#after
     this.#after = false
-    if (byte !== equals && this.#value === values.expected) this.#bareValue(at)
+    if (byte === equals || this.#isSign) this.#isSign = false
+    else if (this.#value === values.expected) this.#bareValue(at)
+  }
+
+  /** Looks for `postgresql://`, also in a dollar-quoted text. */
+  #address(byte: number): void {
+    if (this.#words.announcesAddress && byte === colon) this.#addressSigns = 1
+    else if (this.#addressSigns > 0)
+      this.#addressSigns = byte === slash ? this.#addressSigns + 1 : 0
+    if (this.#addressSigns < 3) return
+    this.#addressSigns = 0
+    this.#value = values.expected
+    // Not to be taken for the value itself.
+    this.#isSign = true
   }
 
   #bareValue(at: number): void {
@@ -309,7 +325,7 @@ export class Redactor {
     const digitFirst = this.#tagLength === 1 && byte >= 0x30 && byte <= 0x39
     if (!isWord(byte) || digitFirst || this.#tagLength >= tagBytesMax - 1) {
       // A parameter ($1) or a stray dollar. A parameter after PASSWORD is a credential itself.
-      if (this.#after) this.redacted = true
+      if (this.#after || this.#rest) this.redacted = true
       this.#mode = modes.sql
       this.#after = false
       this.#sql(byte, previous, at)

@@ -3,7 +3,7 @@ import { checkBind, checkFunctionCall, malformed, readTypes, zeroAt } from './ch
 import { LargeMessage } from './large.ts'
 import type { Ledger } from './ledger.ts'
 import type { NameSlot, Portal, Statement } from './named.ts'
-import { noBytes, noTypes } from './named.ts'
+import { closeInStretch, noBytes, noTypes } from './named.ts'
 import { asked } from './ring.ts'
 import type { SpilledText } from './text.ts'
 import { redactText, TextTap } from './text.ts'
@@ -201,10 +201,7 @@ export class Requests {
     const valuesEnd = checkBind(buffer, valuesAt, end)
     const ledger = this.#ledger
     const slot = ledger.statements.find(buffer, nameEnd + 1, statementEnd)
-    if (this.#swallows()) {
-      this.#swallowed()
-      return true
-    }
+    if (this.#swallowed()) return true
     if (slot !== undefined && this.#mustWait(slot)) return false
     const statement = slot === undefined ? undefined : this.#meaning(slot)
     const length = valuesEnd - valuesAt
@@ -272,8 +269,7 @@ export class Requests {
     let portal: Portal | undefined
     if (slot !== undefined) {
       if (slot.unanswered > 0 && slot.latestStretch === ledger.stretch) portal = slot.latest
-      else if (this.#swallows()) portal = undefined
-      else if (ledger.ring.boundaries > 0) return false
+      else if (ledger.ring.boundaries > 0 && !this.#swallows()) return false
       else portal = slot.confirmed
     }
     const source = ledger.statementSource
@@ -399,10 +395,4 @@ export class Requests {
     if (id >= 0) ledger.settleSkipped(id)
     return true
   }
-}
-
-function closeInStretch<T>(slot: NameSlot<T>, stretch: number): void {
-  slot.latest = undefined
-  slot.latestStretch = stretch
-  slot.unanswered++
 }

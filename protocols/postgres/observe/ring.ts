@@ -107,11 +107,6 @@ export class QuestionRing {
     return this.#ids[position & (this.#capacity - 1)]!
   }
 
-  /** Its record was settled already. */
-  clearId(position: number): void {
-    this.#ids[position & (this.#capacity - 1)] = -1
-  }
-
   startedMs(position: number): number {
     return this.#startedMs[position & (this.#capacity - 1)]!
   }

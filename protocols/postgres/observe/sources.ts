@@ -98,6 +98,7 @@ function encodeParameters(
   let at = start + 2 + 2 * formats
   const count = bytes.readUInt16BE(at)
   at += 2
+  let hidden = false
   for (let index = 0; index < count; index++) {
     const length = bytes.readInt32BE(at)
     at += 4
@@ -107,9 +108,15 @@ function encodeParameters(
     }
     const formatIndex = formats === 1 ? 0 : index
     const binary = formatIndex < formats && bytes.readUInt16BE(start + 2 + 2 * formatIndex) !== 0
-    encodeParameter(fields, bytes, at, at + length, binary, statement, index)
+    if (statement !== undefined && hidesParameter(statement, bytes, at, at + length)) {
+      fields.utf8('parameterText', redactedMark)
+      hidden = true
+    } else {
+      encodeParameter(fields, bytes, at, at + length, binary, statement?.types[index] ?? 0)
+    }
     at += length
   }
+  if (hidden && statement?.redacted !== true) fields.empty('redacted')
 }
 
 function encodeParameter(
@@ -118,18 +125,12 @@ function encodeParameter(
   start: number,
   end: number,
   binary: boolean,
-  statement: Statement | undefined,
-  index: number,
+  type: number,
 ): void {
-  if (statement !== undefined && hidesParameter(statement, bytes, start, end)) {
-    fields.utf8('parameterText', redactedMark)
-    return
-  }
   if (!binary) {
     fields.bytes('parameterText', bytes, start, end)
     return
   }
-  const type = statement?.types[index] ?? 0
   if (isTextInBinary(type)) {
     fields.bytes('parameterText', bytes, start, end)
     return

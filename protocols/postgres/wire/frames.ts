@@ -101,7 +101,7 @@ export class FrameScanner {
     let at = from
     try {
       if (this.#streaming > 0) {
-        const taken = Math.min(this.#streaming, end)
+        const taken = Math.min(this.#streaming, end - at)
         this.#streaming -= taken
         visitor.part(chunk, at, at + taken, this.#streaming === 0)
         at += taken
