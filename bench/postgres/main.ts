@@ -83,11 +83,12 @@ async function measure(options: BenchOptions): Promise<Measured> {
     announce('connect latency')
     const connectMs = await measureConnect(targets, options.rounds, options.connectsPerRound, clock)
 
-    announce(`memory of ${options.idleSessions} idle sessions`)
-    const memoryKb = {
-      pgbouncer: await measureMemory(targets[1]!, options.idleSessions, clock),
-      sallyport: await measureMemory(sallyport, options.idleSessions, clock),
-    }
+    announce(`memory of ${options.idleSessions} idle sessions of pgbouncer, then of ours`)
+    const pgbouncer = await measureMemory(targets[1]!, options.idleSessions, clock)
+    announce(`pgbouncer: ${Math.round(pgbouncer)} kB a session`)
+    const ours = await measureMemory(sallyport, options.idleSessions, clock)
+    announce(`sallyport: ${Math.round(ours)} kB a session`)
+    const memoryKb = { pgbouncer, sallyport: ours }
     await stack.api.call('grantRevoke', { params: { id: grant.id }, body: { reason: 'done' } })
 
     announce(`cuts of 1 and ${options.cutSessions} sessions`)
@@ -143,6 +144,9 @@ async function measureCuts(
   }
   const all = await measureRevocation(stack, person, caPem, options.cutSessions, clock)
   revocations.push(all)
+  announce(
+    `opened in ${Math.round(all.openMs)} ms, revoked in ${Math.round(all.seenByClientsMs)} ms`,
+  )
   const forMs = Math.ceil(all.openMs * 1.5) + 3_000
   expiries.push(await measureExpiry(stack, person, caPem, options.cutSessions, forMs, clock))
   return { revocations, expiries }

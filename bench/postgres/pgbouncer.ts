@@ -62,7 +62,8 @@ server_tls_sslmode = verify-full
 server_tls_protocols = tlsv1.3
 server_tls_ca_file = ${write('upstream-ca.pem', cluster.authorityPem)}
 ignore_startup_parameters = extra_float_digits
-server_round_robin = 0
+# Otherwise the sessions of one benchmark stay open at the server during the next.
+server_idle_timeout = 3
 log_connections = 0
 log_disconnections = 0
 `,
