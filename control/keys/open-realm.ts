@@ -56,13 +56,14 @@ export async function openRealm(
 }
 
 function mixture(databaseIsDemo: boolean): SallyportError {
-  return databaseIsDemo
-    ? new SallyportError('demo-in-production', 'the database is marked as a demo’s', {
-        clientMessage: 'this database was made by a demo, and control was started for real',
-        hint: 'start with an empty data directory or database; nothing of a demo may be carried over',
-      })
-    : new SallyportError('demo-in-production', 'a demo was started on a real database', {
-        clientMessage: 'this database is a real one, and control was started with --demo',
-        hint: 'start without --demo, or give the demo a data directory of its own',
-      })
+  const [message, hint] = databaseIsDemo
+    ? [
+        'this database was made by a demo, and control was started for real',
+        'start with an empty data directory or database; nothing of a demo may be carried over',
+      ]
+    : [
+        'this database is a real one, and control was started with --demo',
+        'start without --demo, or give the demo a data directory of its own',
+      ]
+  return new SallyportError('demo-in-production', message, { clientMessage: message, hint })
 }
