@@ -1,11 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { verifyControlChain } from '../integration/verify-control-chain.ts'
 import { resourceNamed } from '../integration/running-control.ts'
 import { follow } from '../integration/feed-client.ts'
-import { readFileSync } from 'node:fs'
 import { createKeyAndRequest } from '../../certs/request.ts'
 import { sleep, systemClock } from '../../protocols/kit/clock.ts'
 import { runControl, startControlProcess, type ControlProcess } from './control-process.ts'
@@ -35,9 +34,9 @@ test('kill -9 in the middle of grants loses none that was acknowledged, and the 
         body: { file: { resources: [resourceNamed('orders-db')] } },
       })
     }
-    let killed = false
+    const state = { killed: false }
     const work = Array.from({ length: 4 }, async () => {
-      while (!killed) {
+      while (!state.killed) {
         const made = await api.call('grantMake', {
           body: {
             person: 'dev@example.test',
@@ -58,7 +57,7 @@ test('kill -9 in the middle of grants loses none that was acknowledged, and the 
     const all = Promise.allSettled(work)
     await sleep(systemClock, 300 + Math.random() * 700)
     await control.end('SIGKILL')
-    killed = true
+    state.killed = true
     await all
     api.close()
   }

@@ -121,7 +121,7 @@ describe.each(['embedded', 'postgres'] as const)('the API over the %s store', (e
     const operations = Object.entries(paths).flatMap(([path, methods]) =>
       Object.entries(methods).map(([method, operation]) => ({ path, method, operation })),
     )
-    expect(operations.map(({ operation }) => operation['operationId']).sort()).toEqual(
+    expect(operations.map(({ operation }) => String(operation['operationId'])).sort()).toEqual(
       Object.keys(routes).sort(),
     )
     for (const { path, operation } of operations) {
@@ -488,6 +488,33 @@ describe.each(['embedded', 'postgres'] as const)('the API over the %s store', (e
     const kept = Buffer.concat(rows.flatMap((row) => [row.skeleton, row.sealed_payload]))
     expect(kept.includes('ticket 7')).toBe(false)
     expect(kept.includes('grant.made')).toBe(true)
+  })
+
+  test('the operator’s port says how it is, in labels that are bounded', async () => {
+    const base = `http://127.0.0.1:${site.running.operationsPort}`
+    const ready = await fetch(`${base}/readyz`)
+    expect(ready.status).toBe(200)
+    expect(await ready.json()).toMatchObject({ ok: true, checks: { store: { ok: true } } })
+    expect((await fetch(`${base}/healthz`)).status).toBe(200)
+    expect((await fetch(`${base}/v1/people`)).status).toBe(404)
+    const text = await (await fetch(`${base}/metrics`)).text()
+    const labels = [...text.matchAll(/request_seconds_count\{route="(\w+)",status="(\dxx)"\}/g)]
+    expect(labels.length).toBeGreaterThan(5)
+    for (const [, route] of labels) expect(['none', ...Object.keys(routes)]).toContain(route)
+    expect(text).toMatch(/sallyport_control_proxies_connected 0/)
+    expect(text).toMatch(/sallyport_control_nodejs_eventloop_lag_seconds/)
+    expect(text).not.toMatch(/example\.test/)
+  })
+
+  test('a long search of the audit keeps no decision waiting', async () => {
+    let searching = true
+    const search = site.running.stores.audit
+      .query('select pg_sleep(3)')
+      .finally(() => (searching = false))
+    await engineer.api.call('whoami')
+    await make(engineer)
+    expect(searching).toBe(true)
+    await search
   })
 
   test('private keys and join secrets are not in the database in the clear', async () => {

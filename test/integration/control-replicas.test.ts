@@ -229,11 +229,11 @@ test('two replicas, one proxy, a thousand concurrent commits: no revocation is m
     const revoked = new Set<string>()
     const seen = new Set<string>()
     let cursor = 0
-    let writing = true
+    const state = { writing: true }
 
     // A proxy that changes its replica all the time, with the cursor that it has.
     const reading = (async () => {
-      for (let turn = 0; writing || seen.size < revoked.size; turn += 1) {
+      for (let turn = 0; state.writing || seen.size < revoked.size; turn += 1) {
         const client = await follow(targets[turn % 2]!, proxy, cursor)
         closing.push(() => client.close())
         await sleep(clock, 150)
@@ -266,7 +266,7 @@ test('two replicas, one proxy, a thousand concurrent commits: no revocation is m
         await Promise.all(Array.from({ length: 6 }, worker))
       }),
     )
-    writing = false
+    state.writing = false
     await reading
     expect(revoked.size).toBe(rounds)
     expect([...revoked].filter((id) => !seen.has(id))).toEqual([])

@@ -1,5 +1,5 @@
 /** A proxy's side of the feed, as bare as it can be. */
-import WebSocket from 'ws'
+import { WebSocket } from 'ws'
 import { toProxy, type FeedEvent, type ToControl, type ToProxy } from '../../control/api/feed.ts'
 import { feedPath } from '../../control/api/routes.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
