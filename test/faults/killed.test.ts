@@ -96,6 +96,12 @@ test.for(
   )
   stop.abort()
   await Promise.all(loads)
+  // Control was perhaps the victim, and is on its way back.
+  await eventually(
+    () => site.sally('auditor', 'whoami'),
+    ({ code }) => code === 0,
+    60_000,
+  )
   const mine = await eventually(
     async () =>
       (await stored()).filter((one) =>
