@@ -120,6 +120,12 @@ try {
       if (call.kind === 'close') process.exit(0)
       await upkeep(database)
     })
+    // A database that cannot be checkpointed is lost: let the thread end, and everybody know.
+    tail.catch((error: unknown) =>
+      setImmediate(() => {
+        throw error
+      }),
+    )
   })
   answer({ kind: 'ready' })
 } catch (error) {
