@@ -2,6 +2,7 @@ import type { Log } from '../protocols/engine.ts'
 import type { Clock } from '../protocols/kit/clock.ts'
 import type { Limits } from '../protocols/kit/limits.ts'
 import type { Shipper } from './audit/shipper.ts'
+import type { Spool } from './audit/spool-types.ts'
 import type { ConnectionLimits, Listener } from './listener.ts'
 import type { Registry } from './sessions/registry.ts'
 import { formatDuration } from '../control/api/duration.ts'
@@ -15,6 +16,7 @@ export interface DrainOptions {
   readonly registry: Registry
   readonly connections: ConnectionLimits
   readonly listeners: readonly Listener[]
+  readonly spool: Pick<Spool, 'close'>
   readonly shipper: Pick<Shipper, 'flush'>
   /** How long sessions may go on. */
   readonly drainMs: number
@@ -25,7 +27,7 @@ export interface DrainOptions {
 
 /** Ends the proxy's work in order: no more connections, a notice, patience, cuts, the audit on its way. */
 export async function drain(options: DrainOptions): Promise<void> {
-  const { registry, connections, listeners, shipper, drainMs, clock, limits, log } = options
+  const { registry, connections, listeners, spool, shipper, drainMs, clock, limits, log } = options
   log.info({ sessions: registry.size, drainMs }, 'draining')
   for (const listener of listeners) listener.close()
   if (registry.size > 0 && drainMs > 0) {
@@ -42,6 +44,8 @@ export async function drain(options: DrainOptions): Promise<void> {
     await within(clock, limits.farewellMs + closeMs, registry.empty())
   }
   for (const connection of [...connections.connections]) connection.destroy()
+  // Closed before the flush, so that the last word of this epoch reaches control too.
+  await spool.close('stopped')
   await shipper.flush(clock.monotonicMs() + flushMs)
 }
 

@@ -110,8 +110,7 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
       version: readVersion(),
       log,
     })
-    let stopReason = 'start failed'
-    closers.push(() => spool.close(stopReason))
+    closers.push(() => spool.close('start failed'))
     const store = createAuditStore(() => api)
     const shipper = createShipper({
       outbox: spool.outbox,
@@ -274,11 +273,11 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
       },
       stop(drainMs = limits.drainMs) {
         isDraining = true
-        stopReason = 'stopped'
         stopping ??= drain({
           registry,
           connections,
           listeners: Object.values(listeners),
+          spool,
           shipper,
           drainMs,
           clock,
