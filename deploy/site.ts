@@ -41,8 +41,8 @@ export interface Site {
   readonly paths: SitePaths
   /** With the admin's certificate. The caller closes it. */
   openApi(): ApiClient
-  /** Lets the proxy join if it has not, and starts it. */
-  startProxy(): Promise<void>
+  /** Lets the proxy join if it has not, and starts it. `url`: where it finds control, if elsewhere than others do. */
+  startProxy(url?: string): Promise<void>
 }
 
 export interface SitePaths {
@@ -78,13 +78,13 @@ export async function startSite(options: SiteOptions): Promise<Site> {
     adminHome,
     paths,
     openApi: () => openApi(adminHome),
-    async startProxy() {
+    async startProxy(url = controlUrl) {
       const tokenFile = joinTokenFile(paths)
       if (!existsSync(identityFile(paths.proxy))) {
         await writeJoinToken(tokenFile, adminHome)
         options.announce('the proxy joins with a one-time token')
       }
-      await options.supervisor.start(siteProxy(options, controlUrl))
+      await options.supervisor.start(siteProxy(options, url))
       rmSync(tokenFile, { force: true })
     },
   }
@@ -99,7 +99,7 @@ export function siteControl(options: SiteOptions): ChildProgram {
     flags: [
       ...['--listen', address(control.host, control.port), '--domain', options.domain],
       ...['--bootstrap-admin', options.adminEmail, '--bootstrap-home', paths.adminHome],
-      ...['--proxy-address', address(proxy.host, proxy.port)],
+      ...['--proxy-address', address(reachable(proxy.host), proxy.port)],
       ...(options.demo ? ['--demo'] : []),
       ...(control.flags ?? []),
     ],
@@ -137,6 +137,12 @@ async function writeJoinToken(file: string, adminHome: Home): Promise<void> {
   } finally {
     api.close()
   }
+}
+
+/** Where a client on this machine finds who listens on all addresses. */
+function reachable(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1'
+  return host === '::' ? '::1' : host
 }
 
 function address(host: string, port: number): string {

@@ -11,6 +11,8 @@ export interface StartOptions {
   readonly domain: string
   readonly adminEmail: string
   readonly control: Address
+  /** What people's clients and the proxy call control, if it is not its address. */
+  readonly controlUrl: string | undefined
   readonly postgres: Address
 }
 
@@ -22,6 +24,7 @@ Runs control and a proxy on this machine, for real. Each option is also an envir
   --admin EMAIL         the first admin, signed in here        SALLYPORT_ADMIN
   --data-dir DIR        default: ./data                        SALLYPORT_DATA_DIR
   --control HOST:PORT   control (default 127.0.0.1:8443)       SALLYPORT_CONTROL
+  --control-url URL     what others call it, if not that       SALLYPORT_URL
   --postgres HOST:PORT  the proxy (default 127.0.0.1:5432)     SALLYPORT_POSTGRES`
 
 /** Throws an Error whose message is for the person. */
@@ -32,7 +35,14 @@ export function readStartOptions(
   const text = { type: 'string' } as const
   const { values } = parseArgs({
     args: [...parameters],
-    options: { domain: text, admin: text, 'data-dir': text, control: text, postgres: text },
+    options: {
+      domain: text,
+      admin: text,
+      'data-dir': text,
+      control: text,
+      'control-url': text,
+      postgres: text,
+    },
   })
   const domain = values.domain ?? environment['SALLYPORT_DOMAIN']
   const adminEmail = values.admin ?? environment['SALLYPORT_ADMIN']
@@ -43,6 +53,7 @@ export function readStartOptions(
     adminEmail,
     directory: resolve(values['data-dir'] ?? environment['SALLYPORT_DATA_DIR'] ?? 'data'),
     control: addressOf(values.control ?? environment['SALLYPORT_CONTROL'] ?? '127.0.0.1:8443'),
+    controlUrl: values['control-url'] ?? environment['SALLYPORT_URL'],
     postgres: addressOf(values.postgres ?? environment['SALLYPORT_POSTGRES'] ?? '127.0.0.1:5432'),
   }
 }

@@ -59,7 +59,10 @@ async function run(options: StartOptions, signal: AbortSignal): Promise<void> {
       directory,
       domain: options.domain,
       adminEmail: options.adminEmail,
-      control: options.control,
+      control: {
+        ...options.control,
+        flags: options.controlUrl === undefined ? [] : ['--url', options.controlUrl],
+      },
       proxy: options.postgres,
       demo: false,
       supervisor,

@@ -99,6 +99,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
 
   return {
     async start(program) {
+      const logBytes = sizeOf(program.logFile)
       const process = launch(program)
       const entry = {
         program,
@@ -110,7 +111,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       tellPids()
       const ready = await untilReady(clock, program, process, stopping.signal)
       if (stopping.signal.aborted) throw new SallyportError('internal', 'stopped while starting')
-      if (!ready) throw startFailed(program)
+      if (!ready) throw startFailed(program, logBytes)
       watch(entry)
     },
     pid: (name) => running.find((entry) => entry.program.name === name)?.process.pid,
@@ -173,17 +174,20 @@ async function end(clock: Clock, entry: Running): Promise<void> {
   timer.cancel()
 }
 
-function startFailed(program: ChildProgram): SallyportError {
-  const tail = readTail(program.logFile)
+function startFailed(program: ChildProgram, logBytes: number): SallyportError {
+  const tail = readTail(program.logFile, logBytes)
   return new SallyportError('internal', `${program.name} did not start`, {
     clientMessage: `${program.name} did not start. The end of its log:\n${tail}`,
     hint: `the whole log is ${program.logFile}`,
   })
 }
 
-function readTail(file: string): string {
+/** The end of what was printed since the log had so many bytes (all of it, if a new log was begun). */
+function readTail(file: string, sinceBytes: number): string {
   try {
-    return readFileSync(file, 'utf8').slice(-logTailCharacters).trimEnd()
+    const bytes = readFileSync(file)
+    const since = bytes.subarray(sinceBytes < bytes.length ? sinceBytes : 0).toString('utf8')
+    return since.slice(-logTailCharacters).trimEnd()
   } catch {
     return '(nothing)'
   }
