@@ -277,7 +277,7 @@ export class Answers {
     outcome.durationUs = ledger.elapsedUs(ring.startedMs(position))
     outcome.tag = this.#tag
     outcome.errorCode = outcome.errorText = ''
-    ledger.sink.settle(ring.id(position), outcome)
+    ledger.settle(ring.id(position), outcome)
   }
 
   #error(body: Buffer): void {

@@ -1,4 +1,4 @@
-import type { ActivitySource, Outcome } from '../../activity.ts'
+import type { Outcome } from '../../activity.ts'
 import type { Clock } from '../../kit/clock.ts'
 import { SallyportError } from '../../kit/errors.ts'
 import type { Limits } from '../../kit/limits.ts'
@@ -6,7 +6,9 @@ import type { Session } from '../../session.ts'
 import type { NameSlot, Portal, Statement } from './named.ts'
 import { NameTable, noBytes } from './named.ts'
 import { asked, QuestionRing } from './ring.ts'
-import { FunctionCallSource, QuerySource, StatementSource } from './sources.ts'
+import type { Source } from './sources.ts'
+import { FunctionCallSource, QuerySource, redactedMark, StatementSource } from './sources.ts'
+import { triggers } from './triggers.ts'
 
 const portalsPooledMax = 16
 /** A portal that grew beyond this is not kept for the next one. */
@@ -31,6 +33,8 @@ export class Ledger {
   readonly statementSource = new StatementSource('statement')
   readonly prepareSource = new StatementSource('prepare')
   readonly functionSource = new FunctionCallSource('functionCall')
+  /** Records from which something was taken out, and that are not settled. */
+  readonly #secretIds = new Set<number>()
   /** One outcome for all: filled, settled, filled again. */
   readonly outcome: Outcome = {
     status: 'ok',
@@ -54,6 +58,8 @@ export class Ledger {
   copyingIn = false
   /** Until the question before this position is answered, names of statements are in doubt. */
   namesChangeUntil = 0
+  /** The same for names of portals. */
+  #portalsChangeUntil = 0
   /** standard_conforming_strings is off. */
   plainBackslashes = false
   /** Bytes kept for prepared statements and portals. */
@@ -94,8 +100,19 @@ export class Ledger {
 
   // Records and outcomes
 
-  report(source: ActivitySource): number {
-    return this.sink.report(source)
+  report(source: Source): number {
+    source.secret = false
+    const id = this.sink.report(source)
+    if (source.secret) this.#secretIds.add(id)
+    return id
+  }
+
+  settle(id: number, outcome: Outcome): void {
+    // Errors quote what they do not like.
+    if (this.#secretIds.size > 0 && this.#secretIds.delete(id) && outcome.errorText !== '') {
+      outcome.errorText = redactedMark
+    }
+    this.sink.settle(id, outcome)
   }
 
   /** Settles as never run. */
@@ -106,7 +123,7 @@ export class Ledger {
     outcome.rows = -1
     outcome.bytesUp = outcome.bytesDown = outcome.durationUs = 0
     outcome.tag = outcome.errorCode = outcome.errorText = ''
-    this.sink.settle(id, outcome)
+    this.settle(id, outcome)
   }
 
   settleError(id: number, startedMs: number, bytesUp: number, code: string, text: string): void {
@@ -120,14 +137,14 @@ export class Ledger {
     outcome.tag = ''
     outcome.errorCode = code
     outcome.errorText = text
-    this.sink.settle(id, outcome)
+    this.settle(id, outcome)
   }
 
   flushDeferred(): void {
     if (this.deferredId < 0) return
     const id = this.deferredId
     this.deferredId = -1
-    this.sink.settle(id, this.outcome)
+    this.settle(id, this.outcome)
   }
 
   elapsedUs(startedMs: number): number {
@@ -148,13 +165,24 @@ export class Ledger {
         outcome.bytesDown = 0
         outcome.durationUs = this.elapsedUs(ring.startedMs(ring.head))
         outcome.tag = outcome.errorCode = outcome.errorText = ''
-        this.sink.settle(ring.id(ring.head), outcome)
+        this.settle(ring.id(ring.head), outcome)
       }
       ring.pop()
     }
   }
 
   // Names
+
+  /** The youngest question holds a text with these triggers. */
+  namesMayChange(found: number): void {
+    if ((found & triggers.names) !== 0) this.namesChangeUntil = this.ring.tail
+    if ((found & triggers.portals) !== 0) this.#portalsChangeUntil = this.ring.tail
+  }
+
+  /** Only answers can say what the names of portals mean. */
+  get portalsInDoubt(): boolean {
+    return this.ring.head < this.#portalsChangeUntil
+  }
 
   /** Counts a statement that is kept. Throws `limit-reached` above the limits: nothing goes unaudited. */
   keepStatement(statement: Statement): void {

@@ -1,4 +1,5 @@
 import type { BlobReference } from '../../activity.ts'
+import { SallyportError } from '../../kit/errors.ts'
 
 export const noBytes = Buffer.alloc(0)
 export const noTypes = new Int32Array(0)
@@ -14,8 +15,8 @@ export interface Statement {
   readonly redacted: boolean
   /** Parameters may carry connection strings: look at each. */
   readonly mentionsDblink: boolean
-  /** Names of prepared statements may change their meaning when it runs. */
-  readonly changesNames: boolean
+  /** What may change its meaning when it runs: `triggers.names` and `triggers.portals`. */
+  readonly changes: number
   /** Types of the parameters; 0 where the client left it to the server and nobody asked yet. */
   types: Int32Array
   holders: number
@@ -93,6 +94,7 @@ export class NameTable<T> {
     let slot = this.#slots.get(key)
     if (slot === undefined) {
       if (!make) return undefined
+      requireAscii(key)
       slot = newSlot<T>(key)
       this.#slots.set(key, slot)
     }
@@ -115,6 +117,19 @@ export class NameTable<T> {
     run(this.#unnamed)
     for (const slot of this.#slots.values()) run(slot)
   }
+}
+
+/** The server converts names from the client's encoding, so that other bytes would mean something else after each SET. */
+function requireAscii(name: string): void {
+  if (/^[\0-\x7f]*$/.test(name)) return
+  throw new SallyportError(
+    'unsupported-feature',
+    'a name that is not ASCII, of a statement or portal',
+    {
+      clientMessage: 'names of prepared statements and portals must be ASCII here',
+      hint: 'Use letters, digits and underscores for them.',
+    },
+  )
 }
 
 function newSlot<T>(key: string): NameSlot<T> {

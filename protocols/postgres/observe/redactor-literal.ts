@@ -40,7 +40,9 @@ export class LiteralContent {
   /** The literal is over. True: the literals after it, up to the end of the statement, may be credentials. */
   finish(): boolean {
     const announces = this.#words.announcesPassword || this.#after
-    return this.#restHidden || (announces && this.#buildsSql)
+    // `'host=h password=' || '…'`: the value comes from somewhere else.
+    const opens = this.#value === values.expected || this.#value === values.opening
+    return this.#restHidden || opens || (announces && this.#buildsSql)
   }
 
   /** A verdict for this byte. */
@@ -109,6 +111,8 @@ export class LiteralContent {
           return verdicts.none
         }
         this.#value = values.bare
+        // `password=%s` of a format.
+        if (byte === percent) this.#restHidden = true
         return verdicts.hide
       case values.bare:
         if (!isSpace(byte)) return verdicts.hide

@@ -343,6 +343,8 @@ export class Redactor {
       this.#show(at + 1)
       this.#write(outer, 0, outer.length)
     }
+    // `$$host=h password=$$ || '…'`
+    if (this.#value === values.expected) this.#rest = true
     this.#outer = undefined
     this.#words.reset()
     this.#mode = modes.sql

@@ -122,7 +122,7 @@ export class Requests {
     }
     this.#ask(asked.query, ledger.report(source))
     source.buffer = noBytes
-    if ((found & triggers.names) !== 0) ledger.namesChangeUntil = ledger.ring.tail
+    ledger.namesMayChange(found)
     return true
   }
 
@@ -137,7 +137,7 @@ export class Requests {
     source.redacted = spilled.redacted
     this.#ask(asked.query, ledger.report(source))
     source.buffer = noBytes
-    if ((found & triggers.names) !== 0) ledger.namesChangeUntil = ledger.ring.tail
+    ledger.namesMayChange(found)
   }
 
   #parse(buffer: Buffer, at: number, end: number): boolean {
@@ -179,7 +179,7 @@ export class Requests {
       blob: read.blob,
       redacted: read.redacted,
       mentionsDblink: (found & triggers.dblink) !== 0,
-      changesNames: (found & triggers.names) !== 0,
+      changes: found,
       types: noTypes,
       holders: 0,
       keptBytes: 0,
@@ -268,6 +268,7 @@ export class Requests {
     const slot = ledger.portals.find(buffer, at, nameEnd)
     let portal: Portal | undefined
     if (slot !== undefined) {
+      if (slot.key !== '' && ledger.portalsInDoubt && !this.#swallows()) return false
       if (slot.unanswered > 0 && slot.latestStretch === ledger.stretch) portal = slot.latest
       else if (ledger.ring.boundaries > 0 && !this.#swallows()) return false
       else portal = slot.confirmed
@@ -284,7 +285,7 @@ export class Requests {
     if (this.#swallowed(id)) return true
     this.#copyPosition = ledger.ring.tail
     ledger.ring.push(asked.execute, id, ledger.nowMs, portal?.statement, portal)
-    if (portal?.statement?.changesNames === true) ledger.namesChangeUntil = ledger.ring.tail
+    ledger.namesMayChange(portal?.statement?.changes ?? 0)
     return true
   }
 

@@ -3,12 +3,14 @@ import type { Portal, Statement } from './named.ts'
 import { findTriggers, triggers } from './triggers.ts'
 import { decodeBinary, isTextInBinary } from './values.ts'
 
-const redactedMark = '[redacted]'
+export const redactedMark = '[redacted]'
 const utf8Names = new Set(['', 'UTF8', 'UNICODE'])
 
 /** What every record of one connection has in common. */
-class Source {
+export abstract class Source implements ActivitySource {
   readonly kind: ActivityKind
+  /** Set by `encode`: something was taken out. */
+  secret = false
   /** The client's encoding as the server reports it. */
   encoding = 'UTF8'
 
@@ -16,13 +18,15 @@ class Source {
     this.kind = kind
   }
 
+  abstract encode(fields: FieldWriter): void
+
   protected encodeEncoding(fields: FieldWriter): void {
     if (!utf8Names.has(this.encoding)) fields.utf8('encoding', this.encoding)
   }
 }
 
 /** A simple Query: text straight from the message. */
-export class QuerySource extends Source implements ActivitySource {
+export class QuerySource extends Source {
   buffer: Buffer = Buffer.alloc(0)
   start = 0
   end = 0
@@ -33,12 +37,13 @@ export class QuerySource extends Source implements ActivitySource {
     fields.bytes('text', this.buffer, this.start, this.end)
     if (this.blob !== undefined) fields.blob('textBlob', this.blob)
     if (this.redacted) fields.empty('redacted')
+    this.secret = this.redacted
     this.encodeEncoding(fields)
   }
 }
 
 /** An Execute, or (kind `prepare`) a Parse or Bind that failed and that nobody executes. */
-export class StatementSource extends Source implements ActivitySource {
+export class StatementSource extends Source {
   statement: Statement | undefined
   portal: Portal | undefined
   /** Where the portal is not known: its name, in the message. */
@@ -55,11 +60,14 @@ export class StatementSource extends Source implements ActivitySource {
       if (statement.blob !== undefined) fields.blob('textBlob', statement.blob)
       if (statement.redacted) fields.empty('redacted')
     }
+    this.secret = statement?.redacted === true
     const name = statement?.name ?? portal?.statementName
     if (name !== undefined && name.length > 0) fields.bytes('preparedName', name)
     if (portal !== undefined) {
       if (portal.blob !== undefined) fields.blob('parametersBlob', portal.blob)
-      else encodeParameters(fields, portal.bytes, 0, portal.length, statement)
+      else if (encodeParameters(fields, portal.bytes, 0, portal.length, statement)) {
+        this.secret = true
+      }
     } else if (this.end > this.start) {
       fields.bytes('target', this.buffer, this.start, this.end)
     }
@@ -68,7 +76,7 @@ export class StatementSource extends Source implements ActivitySource {
 }
 
 /** A FunctionCall: object identifier as target, arguments as parameters. */
-export class FunctionCallSource extends Source implements ActivitySource {
+export class FunctionCallSource extends Source {
   buffer: Buffer = Buffer.alloc(0)
   /** Offset of the object identifier; the arguments follow it. */
   start = 0
@@ -85,15 +93,15 @@ export class FunctionCallSource extends Source implements ActivitySource {
   }
 }
 
-/** `formats i16, format i16…, values i16, (length i32, bytes)…`, checked before. */
+/** `formats i16, format i16…, values i16, (length i32, bytes)…`, checked before. True: something was taken out. */
 function encodeParameters(
   fields: FieldWriter,
   bytes: Buffer,
   start: number,
   end: number,
   statement: Statement | undefined,
-): void {
-  if (end - start < 4) return
+): boolean {
+  if (end - start < 4) return false
   const formats = bytes.readUInt16BE(start)
   let at = start + 2 + 2 * formats
   const count = bytes.readUInt16BE(at)
@@ -117,6 +125,7 @@ function encodeParameters(
     at += length
   }
   if (hidden && statement?.redacted !== true) fields.empty('redacted')
+  return hidden
 }
 
 function encodeParameter(

@@ -11,6 +11,8 @@ export const triggers = {
   dblink: 2,
   /** DEALLOCATE or DISCARD: names of prepared statements may change their meaning. */
   names: 4,
+  /** CLOSE or DECLARE: names of portals may change their meaning, for a cursor of SQL is a portal. */
+  portals: 8,
 } as const
 
 const words: readonly [string, number][] = [
@@ -20,6 +22,8 @@ const words: readonly [string, number][] = [
   ['dblin', triggers.dblink],
   ['deall', triggers.names],
   ['disca', triggers.names],
+  ['close', triggers.portals],
+  ['decla', triggers.portals],
 ]
 const wordBytes = 5
 

@@ -48,6 +48,10 @@ const secrets: [sql: string, kept?: string][] = [
   ["do $$ begin execute 'alter role a ' || 'password ' || quote_literal('§'); end $$"],
   ["select format('alter role %I password %L', 'bob', '§')"],
   ["select 'alter role a password /**/ ''§'''"],
+  ["select dblink_connect('c', 'host=h password=' || '§'); select 'kept'", "'kept'"],
+  ["select dblink_connect('c', concat('host=h password=', '§', ' user=u'))"],
+  ["select dblink_connect('c', format('host=h password=%s', '§'))"],
+  ["select dblink_connect('c', $$host=h password=$$ || '§')"],
   ["select E'alter role a password \\'§\\''"],
 ]
 
