@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import type { Clock, Timer } from '../protocols/kit/clock.ts'
 
 const pollMs = 1_000
@@ -7,12 +8,23 @@ const pollMs = 1_000
  * its end, a program in the background is meant to go on.
  */
 export function whenNpmEnds(clock: Clock, run: () => void): Timer {
-  const parent = process.ppid
+  const before = ancestors()
   let timer: Timer | undefined
   const look = (): void => {
-    if (process.ppid === parent) timer = clock.startTimer(pollMs, look)
+    if (ancestors() === before) timer = clock.startTimer(pollMs, look)
     else run()
   }
-  if (process.env['npm_lifecycle_event'] !== undefined && parent !== 1) look()
+  if (process.env['npm_lifecycle_event'] !== undefined && process.ppid !== 1) look()
   return { cancel: () => timer?.cancel() }
+}
+
+/** Our parent and, where /proc says it, its parent: between npm and us there is a shell, which npm does not take along. */
+function ancestors(): string {
+  const parent = process.ppid
+  try {
+    const status = readFileSync(`/proc/${parent}/status`, 'utf8')
+    return `${parent} ${/^PPid:\s+(\d+)/m.exec(status)?.[1]}`
+  } catch {
+    return String(parent)
+  }
 }

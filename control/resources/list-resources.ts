@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { resourceName, type Level } from '../api/names.ts'
+import { level, resourceName } from '../api/names.ts'
 import type { Resource } from '../api/resource.ts'
 import type { pageQuery, ResourceView } from '../api/shapes.ts'
 import { decodeCursor, encodeCursor } from '../audit/cursor.ts'
@@ -44,7 +44,8 @@ function viewOf({ definition, domain, updatedAtMs }: Row, whole: boolean): Resou
     name,
     protocol,
     hostname: `${name}.${domain}`,
-    levels: Object.keys(levels) as Level[],
+    // In their order of rights; the database has its own order of keys.
+    levels: level.options.filter((each) => levels[each] !== undefined),
     group,
     tags,
     updatedAtMs,

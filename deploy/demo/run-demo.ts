@@ -1,8 +1,7 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Clock, Timer } from '../../protocols/kit/clock.ts'
-import { levels as allLevels } from '../../protocols/session.ts'
 import { awaitLeftovers, writePids } from '../leftovers.ts'
 import { lockDirectory } from '../lock.ts'
 import { freePort } from '../ports.ts'
@@ -33,8 +32,8 @@ export async function runDemo(
   context: { clock: Clock; announce: (line: string) => void; signal: AbortSignal },
 ): Promise<Demo> {
   const { clock, announce, signal } = context
-  const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'sallyport-demo-'))
   // PostgreSQL may have to enter it as another user; what is private in it is private by itself.
+  const directory = options.directory ?? temporaryDirectory()
   mkdirSync(directory, { recursive: true, mode: 0o755 })
   const lock = await lockDirectory(directory)
   await awaitLeftovers(directory, clock)
@@ -154,13 +153,19 @@ async function describe(
         name,
         protocol,
         hostname,
-        levels: allLevels.filter((level) => levels.includes(level)),
+        levels,
       })),
       sally: sallyCommand,
     }
   } finally {
     api.close()
   }
+}
+
+function temporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'sallyport-demo-'))
+  chmodSync(directory, 0o711)
+  return directory
 }
 
 /** The directory of an ephemeral demo, and the one that PostgreSQL may have had elsewhere. */
