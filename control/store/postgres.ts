@@ -1,4 +1,4 @@
-/** A schema of a PostgreSQL server: a pool for statements, and a connection of its own for LISTEN. */
+/** A schema of a PostgreSQL server: a pool for transactions, one for statements, and a connection of its own for LISTEN. */
 import {
   Client,
   DatabaseError,
@@ -17,6 +17,11 @@ import type { Sql, Store, StoreEvents } from './store.ts'
 import { insideTransaction, refuseInsideTransaction } from './transaction-scope.ts'
 
 const connectionsMax = 10
+/**
+ * Statements outside of transactions have their own: transactions may all be waiting for a lock, and the feed is read, and
+ * proxies' questions are answered, all the same.
+ */
+const statementConnectionsMax = 5
 const connectMs = 5_000
 const statementMs = 60_000
 const relistenMs = 500
@@ -52,13 +57,18 @@ export function openPostgres(databaseUrl: string, schema: string, events: StoreE
     keepAlive: true,
     types,
   }
-  const pool = new Pool({
-    ...configuration,
-    max: connectionsMax,
-    statement_timeout: statementMs,
-    idle_in_transaction_session_timeout: statementMs,
-  })
-  pool.on('error', (error) => events.troubled?.(error))
+  const openPool = (max: number): Pool => {
+    const pool = new Pool({
+      ...configuration,
+      max,
+      statement_timeout: statementMs,
+      idle_in_transaction_session_timeout: statementMs,
+    })
+    pool.on('error', (error) => events.troubled?.(error))
+    return pool
+  }
+  const statements = openPool(statementConnectionsMax)
+  const transactions = openPool(connectionsMax)
   const identity = {}
   const listeners = new Set<{ stop(): Promise<void> }>()
   let closed: Promise<void> | undefined
@@ -66,11 +76,11 @@ export function openPostgres(databaseUrl: string, schema: string, events: StoreE
   return {
     query<T>(text: string, parameters?: readonly unknown[]) {
       refuseInsideTransaction(identity)
-      return send<T>(pool, text, parameters)
+      return send<T>(statements, text, parameters)
     },
     async transaction<T>(run: (sql: Sql) => Promise<T>) {
       refuseInsideTransaction(identity)
-      const client = await pool.connect().catch((error: unknown) => {
+      const client = await transactions.connect().catch((error: unknown) => {
         throw translate(error)
       })
       // A connection that fails between two statements says so here, and again at the next one.
@@ -103,9 +113,10 @@ export function openPostgres(databaseUrl: string, schema: string, events: StoreE
       }
     },
     close() {
-      closed ??= Promise.all([...listeners].map((listener) => listener.stop())).then(() =>
-        pool.end(),
-      )
+      closed ??= (async () => {
+        await Promise.all([...listeners].map((listener) => listener.stop()))
+        await Promise.all([statements.end(), transactions.end()])
+      })()
       return closed
     },
   }
