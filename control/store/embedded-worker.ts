@@ -1,13 +1,23 @@
 /** The thread of one embedded database: opens PGlite and answers calls, one after the other. */
 import { existsSync } from 'node:fs'
+import { setPriority } from 'node:os'
 import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { PGlite, types, type Results } from '@electric-sql/pglite'
 import { DurableFilesystem, durableStartParameters, syncDirectory } from './durable-filesystem.ts'
 import type { EmbeddedAnswer, EmbeddedCall } from './embedded-calls.ts'
 
-const { directory, schema } = workerData as { directory: string; schema: string }
+const { directory, schema, yields } = workerData as {
+  directory: string
+  schema: string
+  /** Its work can wait: a machine that is busy gives its time to sessions and decisions first. */
+  yields: boolean
+}
+/** About a tenth of the share of a thread that does not yield (sched(7)). */
+const niceOfYielding = 10
 const port = parentPort!
+// On Linux a priority belongs to a thread, and 0 is the calling one; elsewhere it would slow all of control.
+if (yields && process.platform === 'linux') setPriority(0, niceOfYielding)
 const int8Array = 1016
 
 /** No checkpointer and no autovacuum run inside PGlite: without these the log would grow for ever. */

@@ -25,7 +25,7 @@ export async function openEmbedded(
   events: StoreEvents,
 ): Promise<Store> {
   const worker = new Worker(new URL('./embedded-worker.ts', import.meta.url), {
-    workerData: { directory, schema },
+    workerData: { directory, schema, yields: schema === 'audit' },
     execArgv: [],
   })
   const pending = new Map<number, Pending>()
