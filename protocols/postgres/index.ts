@@ -39,8 +39,6 @@ import { authenticationOk, backendKeyData, negotiateVersion, readyIdle } from '.
 import { fatalResponse } from './wire/error-response.ts'
 import { cancelUpstream } from './upstream/cancel.ts'
 
-const attributeBytesMax = 256
-
 export const postgres: Engine = {
   name: 'postgres',
   defaultPort: 5432,
@@ -175,14 +173,12 @@ function cutError(session: Session): SallyportError {
   })
 }
 
-/** What the client says of itself, bounded. */
+/**
+ * All that the client sets at start-up, whole: a search_path says what later statements mean. The start-up packet's own limit
+ * bounds it.
+ */
 function attributes(parameters: ReadonlyMap<string, string>): Record<string, string> {
-  const said: Record<string, string> = {}
-  for (const name of ['user', 'database', 'application_name', 'options']) {
-    const value = parameters.get(name)
-    if (value !== undefined) said[name] = value.slice(0, attributeBytesMax)
-  }
-  return said
+  return Object.fromEntries(parameters)
 }
 
 /** Tells the client why it is not let in, in this protocol's words. */

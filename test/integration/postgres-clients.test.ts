@@ -53,8 +53,10 @@ describe('psql', () => {
   })
 
   test('tells the server its own settings', async () => {
-    site.environment['PGOPTIONS'] = '-c statement_timeout=12345'
+    const long = '-c search_path='.padEnd(400, 'x')
+    site.environment['PGOPTIONS'] = `-c statement_timeout=12345 ${long}`
     site.environment['PGAPPNAME'] = 'tester'
+    site.environment['PGCLIENTENCODING'] = 'UTF8'
     const { stdout } = await site.psql(
       '-c',
       'show statement_timeout',
@@ -65,6 +67,9 @@ describe('psql', () => {
     expect(site.gate.arrivals[0]!.attributes).toMatchObject({
       database: 'shop',
       application_name: 'tester',
+      // Whole: what is set here says what statements mean.
+      options: `-c statement_timeout=12345 ${long}`,
+      client_encoding: 'UTF8',
     })
   })
 
