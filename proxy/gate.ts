@@ -15,6 +15,7 @@ import type { LiveSession } from './sessions/live-session.ts'
 import type { Registry } from './sessions/registry.ts'
 import type { Authorise } from './sessions/authorise.ts'
 import { noName } from './sessions/access-denied.ts'
+import { createRefusalBudget } from './sessions/refusal-budget.ts'
 import { resourceNameOf } from './sessions/resource-name-of.ts'
 
 export interface AdmissionGate {
@@ -39,6 +40,7 @@ export interface GateOptions {
 export function createGate(options: GateOptions): AdmissionGate {
   const { identify, authorise, registry, controlClock, spool, clock, limits, metrics, log } =
     options
+  const countRefusal = createRefusalBudget(clock)
 
   function requireOpen(): void {
     if (options.isDraining()) {
@@ -89,11 +91,14 @@ export function createGate(options: GateOptions): AdmissionGate {
     else log.info(fields, 'refused')
     // Strangers are for the log and the metrics: the spool must not be theirs to fill.
     if (identity === undefined || spool.refusing) return refusal
+    const { personId } = identity
+    const leftOut = countRefusal(personId)
+    if (leftOut === undefined) return refusal
+    const others = leftOut === 0 ? '' : ` (and ${leftOut} more before this one)`
     try {
-      const { personId } = identity
       spool.appendEvent('session-refused', sessionId, {
         code,
-        why: why.slice(0, 1_000),
+        why: why.slice(0, 1_000) + others,
         resource,
         personId,
         remoteAddress,
@@ -110,8 +115,9 @@ export function createGate(options: GateOptions): AdmissionGate {
       const sessionId = randomUUID()
       let identity: Identity | undefined
       try {
-        requireOpen()
+        // First of all: how this proxy is doing is not for strangers.
         identity = identify(arrival.evidence)
+        requireOpen()
         registry.requireRoom(identity.personId)
         const named = requireName(arrival, options.domain)
         return await authorise({ arrival, arrivedMs, sessionId, identity, named, requireOpen })

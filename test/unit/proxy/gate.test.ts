@@ -191,6 +191,26 @@ describe('admission', () => {
     expect(world.refused).toEqual([{ code: 'evidence-missing' }])
   })
 
+  it('records the refusals of one person only so often, and says how many it left out', async () => {
+    const knock = async (times: number) =>
+      Promise.all(Array.from({ length: times }, () => refusal(world.admit({ resource: 'nope' }))))
+    await knock(150)
+    expect(world.refused).toHaveLength(150)
+    expect(world.spool.events).toHaveLength(100)
+    await world.clock.advance(2_000)
+    await knock(1)
+    expect(world.spool.events).toHaveLength(101)
+    expect(world.spool.events.at(-1)!.meta).toMatchObject({
+      why: expect.stringContaining('(and 50 more before this one)'),
+    })
+  })
+
+  it('tells strangers nothing of how it is doing', async () => {
+    world.drainNow()
+    const answer = await refusal(world.admit({ evidence: { kind: 'none' } }))
+    expect(answer.code).toBe('evidence-missing')
+  })
+
   it('refuses while draining, and while the spool is nearly full', async () => {
     await world.confirmGrant()
     world.spool.isRefusing = true
