@@ -40,6 +40,8 @@ class SessionForwarder implements Forwarder, Waiter {
   #callerWaits = false
   #stopped = false
   #flushing = false
+  /** What was written to last: it may hold bytes that it did not pass on, also where it is not full. */
+  #latest: Writable | undefined
   /** A target that is full. */
   #slow: Writable | undefined
 
@@ -52,7 +54,7 @@ class SessionForwarder implements Forwarder, Waiter {
   }
 
   get pendingBytes(): number {
-    return this.#queuedBytes + (this.#slow?.writableLength ?? 0)
+    return this.#queuedBytes + (this.#latest?.writableLength ?? 0)
   }
 
   get forwardedBytes(): number {
@@ -128,6 +130,7 @@ class SessionForwarder implements Forwarder, Waiter {
 
   #write(target: Writable, chunk: Buffer): void {
     this.#forwardedBytes += chunk.length
+    this.#latest = target
     if (!target.write(chunk)) this.#block(target)
   }
 

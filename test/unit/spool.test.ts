@@ -197,6 +197,18 @@ describe('forwarding', () => {
     await spool.close('test')
   })
 
+  test('what a target holds back counts as pending, also where it is not full', async () => {
+    const spool = await openTestSpool(temporaryDirectory())
+    const sink = new Sink()
+    sink.hold = true
+    const forwarder = forwarderOf(spool, sessionIn(spool))
+    expect(forwarder.forward(sink, Buffer.from('held'))).toBe(true)
+    expect(forwarder.pendingBytes).toBe(4)
+    // Less is dropped than was pending: whoever cuts must destroy the target.
+    expect(forwarder.stop()).toBe(0)
+    await spool.close('test')
+  })
+
   test('nothing passes before the write, and nothing at all when the write fails', async () => {
     let fail = false
     const written: number[] = []
