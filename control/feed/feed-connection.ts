@@ -145,7 +145,7 @@ export function serveFeedConnection(options: FeedConnectionOptions): FeedConnect
   const answer = async (question: Question): Promise<void> => {
     const startedAtMs = clock.monotonicMs()
     const verdict = await confirm(control, peer.group, question)
-    send(verdict)
+    send(forProxy(verdict))
     // The proxy waits for this position: do not let it wait for the poll.
     if (verdict.position > hub.position) hub.ring()
     onConfirmed?.(verdict, clock.monotonicMs() - startedAtMs)
@@ -220,6 +220,12 @@ export function serveFeedConnection(options: FeedConnectionOptions): FeedConnect
       return applied
     },
   }
+}
+
+/** A proxy learns of its own group only: what another has is to it as if it were not there. */
+function forProxy(verdict: Verdict): Verdict {
+  const elsewhere = verdict.kind === 'denied' && verdict.why === 'not-in-group'
+  return elsewhere ? { ...verdict, why: 'no-resource' } : verdict
 }
 
 function read(data: Buffer): ToControl | undefined {

@@ -216,7 +216,7 @@ describe.each(['embedded', 'postgres'] as const)('the feed over the %s store', (
       [{ personId: undefined }, 'no-person'],
       [{ certificateSerial: 'abc' }, 'certificate-revoked'],
       [{ certificateSerial: undefined }, 'certificate-revoked'],
-      [{ resource: 'edge-db' }, 'not-in-group'],
+      [{ resource: 'edge-db' }, 'no-resource'],
       [{ wanted: 'admin' }, 'no-grant'],
       [{ grantId: randomUUID() }, 'no-grant'],
       [{ grantId: read.id, wanted: 'writer' }, 'no-grant'],
