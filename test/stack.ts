@@ -35,6 +35,8 @@ export interface StackOptions {
   readonly environment?: Readonly<Record<string, string>>
   /** Parts of the resource that differ from the usual. */
   readonly resource?: Partial<Resource>
+  /** Puts something between the proxy and control: is told control's port, and returns the one that the proxy is to use. */
+  readonly between?: (controlPort: number) => Promise<number>
 }
 
 export interface StackPerson {
@@ -143,10 +145,13 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     await api.call('resourcesApply', {
       body: { file: { resources: [{ ...usualResource(cluster), ...options.resource }] } },
     })
-    await site.startProxy()
+    const controlUrl = new URL(site.controlUrl)
+    const port = await options.between?.(siteOptions.control.port)
+    if (port !== undefined) controlUrl.port = String(port)
+    await site.startProxy(controlUrl.origin)
     const programs = {
       control: siteControl(siteOptions),
-      proxy: siteProxy(siteOptions, site.controlUrl),
+      proxy: siteProxy(siteOptions, controlUrl.origin),
     }
     const proxyPort = siteOptions.proxy.port
     const caFile = site.adminHome.files.serverAuthorities
