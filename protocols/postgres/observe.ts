@@ -14,17 +14,17 @@ import { Ledger } from './observe/ledger.ts'
 import { Requests } from './observe/requests.ts'
 import type { FrameVisitor } from './wire/frames.ts'
 
-type Observing = Omit<FrameVisitor, 'emit'>
-
 export interface Observer {
   /** Sees the client's messages. */
-  readonly requests: Observing
+  readonly requests: FrameVisitor
   /** Sees the server's messages. */
-  readonly answers: Observing
+  readonly answers: FrameVisitor
   /** To be called once per chunk, before it is scanned: one look at the clock for all its messages. */
   tick(): void
   /** A setting as the server reports it, during the login and after. */
   parameter(name: string, value: string): void
+  /** The server said with an error that it ends the connection. */
+  readonly fatalSeen: boolean
   /** Nothing is open: every question was answered. */
   readonly idle: boolean
   /** The connection is over. What was not answered is settled as unknown. */
@@ -39,9 +39,13 @@ export function observe(sink: AuditSink, limits: Limits, clock: Clock): Observer
     else if (name === 'standard_conforming_strings') ledger.plainBackslashes = value === 'off'
   }
   const requests = new Requests(ledger)
+  const answers = new Answers(ledger, parameter)
   return {
     requests,
-    answers: new Answers(ledger, parameter),
+    answers,
+    get fatalSeen() {
+      return answers.fatalSeen
+    },
     tick: () => ledger.tick(),
     parameter,
     get idle() {

@@ -10,7 +10,7 @@ import type { Observer } from './observe.ts'
 import { observe } from './observe.ts'
 import type { LoggedIn } from './upstream.ts'
 import type { LengthTable } from './wire.ts'
-import { backend, backendLengths, flushMessage, frontend, frontendLengths } from './wire.ts'
+import { backendLengths, flushMessage, frontend, frontendLengths } from './wire.ts'
 import { errorResponse, fatalResponse, noticeResponse } from './wire/error-response.ts'
 import { FrameScanner } from './wire/frames.ts'
 
@@ -44,7 +44,6 @@ export function converse(
   for (const [name, value] of upstream.parameters) observer.parameter(name, value)
   let running: Relay | undefined
   let silent = false
-  let fatalSeen = false
   const notices: Buffer[] = []
   const waiting: Buffer[] = []
 
@@ -52,38 +51,24 @@ export function converse(
     session.countDownstream(piece.length)
     downstream.write(piece)
   }
-  const { whole, begin, part } = bound(observer.requests)
   const requests = new FrameScanner({
     lengths: lengthsOf(limits).client,
     heldBytesMax: limits.messageInMemoryBytesMax,
     streamedTypes: [frontend.copyData],
     who: 'client',
-    visitor: {
-      whole,
-      begin,
-      part,
-      emit(piece) {
-        if (!session.forward(upstream.socket, piece)) running?.client.hold(valveReasons.forwarding)
-      },
+    visitor: observer.requests,
+    emit(piece) {
+      if (!session.forward(upstream.socket, piece)) running?.client.hold(valveReasons.forwarding)
     },
   })
-  const seen = bound(observer.answers)
   const answers = new FrameScanner({
     lengths: lengthsOf(limits).resource,
     heldBytesMax: heldAnswerBytesMax,
-    // Short of their limits these are read whole.
     streamedTypes: [],
     who: 'resource',
-    visitor: {
-      whole(buffer, start, end) {
-        if (buffer[start] === backend.error) fatalSeen ||= isFatal(buffer, start, end)
-        return seen.whole(buffer, start, end)
-      },
-      begin: seen.begin,
-      part: seen.part,
-      emit(piece) {
-        if (!silent) send(piece)
-      },
+    visitor: observer.answers,
+    emit(piece) {
+      if (!silent) send(piece)
     },
   })
   const scanClient = (chunk: Buffer): void => {
@@ -144,7 +129,7 @@ export function converse(
       silent = true
       const goodbye = session.signal.aborted
         ? cutResponse(session.signal.reason as Cut)
-        : goodbyeFor(end, fatalSeen)
+        : goodbyeFor(end, observer.fatalSeen)
       if (end.side === 'client') {
         downstream.destroy()
       } else if (!answers.atBoundary) {
@@ -176,20 +161,6 @@ function goodbyeFor(end: RelayEnd, fatalSeen: boolean): Buffer | undefined {
 /** SQLSTATE admin_shutdown, as a server says that ends a session for its own reasons. */
 function cutResponse(cut: Cut): Buffer {
   return errorResponse({ severity: 'FATAL', code: '57P01', message: cut.message, hint: cut.hint })
-}
-
-function isFatal(buffer: Buffer, start: number, end: number): boolean {
-  const body = buffer.toString('latin1', start + 5, Math.min(end, start + 64))
-  return /(?:^|\0)[SV](?:FATAL|PANIC)\0/.test(body)
-}
-
-/** The scanners call these without their object. */
-function bound(visitor: Observer['requests']): Observer['requests'] {
-  return {
-    whole: (buffer, start, end) => visitor.whole(buffer, start, end),
-    begin: (type, bodyBytes) => visitor.begin(type, bodyBytes),
-    part: (buffer, start, end, last) => visitor.part(buffer, start, end, last),
-  }
 }
 
 const tables = new WeakMap<Limits, { client: LengthTable; resource: LengthTable }>()

@@ -1,6 +1,7 @@
 import { SallyportError } from '../../kit/errors.ts'
 import { backend } from '../wire.ts'
 import { readErrorResponse } from '../wire/error-response.ts'
+import type { FrameVisitor } from '../wire/frames.ts'
 import { failCommit, failConnection, failStretch } from './failures.ts'
 import { startCopyIn } from './copy-in.ts'
 import type { Ledger } from './ledger.ts'
@@ -19,7 +20,9 @@ const idle = 0x49 // I
  * An answer to nothing that was asked means that the two sides lost step: `protocol-violation`, because
  * nobody could say any more which statement did what.
  */
-export class Answers {
+export class Answers implements FrameVisitor {
+  /** The server said with an error that it ends the connection. */
+  fatalSeen = false
   readonly #ledger: Ledger
   readonly #tags = new TagCache()
   /** Told of each ParameterStatus. */
@@ -284,6 +287,7 @@ export class Answers {
     const { severity, code, message } = readErrorResponse(body)
     const kind = this.#ledger.head()
     if (severity === 'FATAL' || severity === 'PANIC') {
+      this.fatalSeen = true
       failConnection(this.#ledger, kind, code, message)
     } else if (kind === asked.query || kind === asked.functionCall) {
       if (this.#errorCode === '') {

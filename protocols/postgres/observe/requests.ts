@@ -1,4 +1,5 @@
 import { frontend } from '../wire.ts'
+import type { FrameVisitor } from '../wire/frames.ts'
 import { checkBind, checkFunctionCall, malformed, readTypes, zeroAt } from './checks.ts'
 import { LargeMessage } from './large.ts'
 import type { Ledger } from './ledger.ts'
@@ -19,7 +20,7 @@ const statementLetter = 0x53
  * A message whose meaning depends on answers that are not there yet (a name that was defined anew before the last
  * Sync) is refused for now: `whole` and `begin` return false, and the caller offers it again later.
  */
-export class Requests {
+export class Requests implements FrameVisitor {
   readonly #ledger: Ledger
   readonly #large: LargeMessage
   /** Where in the ring the youngest Query or Execute is; copy data counts for it. */

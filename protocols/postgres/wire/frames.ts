@@ -12,8 +12,6 @@ export interface FrameVisitor {
   begin(type: number, bodyBytes: number): boolean
   /** The next piece of that message's body. */
   part(buffer: Buffer, start: number, end: number, last: boolean): void
-  /** Passes on what has been visited. Called in order; together the pieces are the stream. */
-  emit(piece: Buffer): void
 }
 
 const headBytes = 5
@@ -32,6 +30,7 @@ export class FrameScanner {
   readonly #heldBytesMax: number
   readonly #streamedTypes: Uint8Array
   readonly #visitor: FrameVisitor
+  readonly #emit: (piece: Buffer) => void
   readonly #who: string
   /** An unfinished message: its head, then (once its length is known) its own buffer. */
   readonly #head = Buffer.alloc(headBytes)
@@ -48,6 +47,8 @@ export class FrameScanner {
     heldBytesMax: number
     streamedTypes: readonly number[]
     visitor: FrameVisitor
+    /** Passes on what has been visited. Called in order; together the pieces are the stream. */
+    emit: (piece: Buffer) => void
     /** Who sends these bytes, for the operator. */
     who: string
   }) {
@@ -56,6 +57,7 @@ export class FrameScanner {
     this.#streamedTypes = new Uint8Array(256)
     for (const type of options.streamedTypes) this.#streamedTypes[type] = 1
     this.#visitor = options.visitor
+    this.#emit = options.emit
     this.#who = options.who
     this.#held = this.#head
   }
@@ -136,7 +138,7 @@ export class FrameScanner {
       }
     } finally {
       if (at > from) {
-        visitor.emit(from === 0 && at === end ? chunk : chunk.subarray(from, at))
+        this.#emit(from === 0 && at === end ? chunk : chunk.subarray(from, at))
       }
     }
   }
@@ -177,13 +179,13 @@ export class FrameScanner {
       if (!visitor.begin(held[0]!, bodyBytes)) return false
       this.#streaming = bodyBytes
       this.#heldBytes = 0
-      visitor.emit(Buffer.from(held))
+      this.#emit(Buffer.from(held))
       return true
     }
     if (!visitor.whole(held, 0, held.length)) return false
     this.#heldBytes = 0
     this.#held = this.#head
-    visitor.emit(held)
+    this.#emit(held)
     return true
   }
 

@@ -170,14 +170,10 @@ export function wireUp(limits: Partial<Limits> = {}): Wire {
     heldBytesMax: all.messageInMemoryBytesMax,
     streamedTypes: [frontend.copyData],
     who: 'client',
-    visitor: {
-      whole: (buffer, start, end) => observer.requests.whole(buffer, start, end),
-      begin: (type, bytes) => observer.requests.begin(type, bytes),
-      part: (buffer, start, end, last) => observer.requests.part(buffer, start, end, last),
-      emit(piece) {
-        upstream.push(Buffer.from(piece))
-        recordsAtPiece.push(records.length)
-      },
+    visitor: observer.requests,
+    emit(piece) {
+      upstream.push(Buffer.from(piece))
+      recordsAtPiece.push(records.length)
     },
   })
   const answers = new FrameScanner({
@@ -185,12 +181,8 @@ export function wireUp(limits: Partial<Limits> = {}): Wire {
     heldBytesMax: 16 * 1024,
     streamedTypes: [],
     who: 'resource',
-    visitor: {
-      whole: (buffer, start, end) => observer.answers.whole(buffer, start, end),
-      begin: (type, bytes) => observer.answers.begin(type, bytes),
-      part: (buffer, start, end, last) => observer.answers.part(buffer, start, end, last),
-      emit: (piece) => void downstream.push(Buffer.from(piece)),
-    },
+    visitor: observer.answers,
+    emit: (piece) => void downstream.push(Buffer.from(piece)),
   })
   return {
     observer,
