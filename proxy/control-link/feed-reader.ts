@@ -109,6 +109,8 @@ export function createFeedReader(options: FeedReaderOptions): FeedReader {
 
   return {
     take(message) {
+      // Another control may have another clock; while there is none, the last one's still counts.
+      if (message.kind === 'welcome') controlClock.reset()
       if (message.kind !== 'resync' && message.kind !== 'events') {
         controlClock.sample(message.controlTimeMs)
       }
@@ -126,7 +128,6 @@ export function createFeedReader(options: FeedReaderOptions): FeedReader {
     restart() {
       connection += 1
       resync = []
-      controlClock.reset()
     },
     async idle() {
       await working

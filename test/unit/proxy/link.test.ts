@@ -202,6 +202,21 @@ describe('the link to control', () => {
     expect(link.controlClock.skewMs()).toBeGreaterThan(50_000)
   })
 
+  it('keeps to the time that control had while it is away, so that an outage hides no wrong clock', async () => {
+    const { controlClock, link } = await open()
+    await until(() => connections[0]?.messages.length === 1)
+    say(connections[0], { ...welcome(), controlTimeMs: systemClock.wallMs() + 60_000 })
+    await until(() => controlClock.skewMs() > 50_000)
+    connections[0]!.socket.terminate()
+    await until(() => link.state === 'away')
+    expect(controlClock.skewMs()).toBeGreaterThan(50_000)
+    // The next one has its own.
+    await until(() => connections[1]?.messages.length === 1)
+    expect(controlClock.skewMs()).toBeGreaterThan(50_000)
+    say(connections[1], welcome())
+    await until(() => Math.abs(controlClock.skewMs()) < 5_000)
+  })
+
   it('asks and is answered; silence and a lost link are unreachable, a denial is not', async () => {
     const { confirmations } = await open()
     await until(() => connections[0]?.messages.length === 1)
