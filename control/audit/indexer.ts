@@ -31,7 +31,7 @@ const retryMs = 30_000
  * it catches up when they are quiet, or once it is too far behind.
  */
 const pauseShare = { busy: 8, quiet: 0.25 }
-const pauseMsMax = 500
+const pauseMsMax = 2_000
 const busyMs = 2_000
 const lagMsMax = 60_000
 
