@@ -48,6 +48,19 @@ export async function openFeedHub(options: FeedHubOptions): Promise<FeedHub> {
   let closed = false
   let timer: Timer | undefined
 
+  /** One that cannot take what it is told must not keep it from the others: it has a gap now, and they have not. */
+  const tell = (say: (follower: FeedFollower) => void): void => {
+    for (const follower of [...followers]) {
+      try {
+        say(follower)
+      } catch (error) {
+        log.error({ error: String(error) }, 'a follower of the feed failed; it is let go')
+        followers.delete(follower)
+        follower.lost()
+      }
+    }
+  }
+
   /** Reads to the head. Returns when that reading began, which is what it is complete for. */
   const readToHead = async (): Promise<number> => {
     for (;;) {
@@ -56,7 +69,7 @@ export async function openFeedHub(options: FeedHubOptions): Promise<FeedHub> {
       const last = rows.at(-1)
       if (last !== undefined) {
         position = last.position
-        for (const follower of [...followers]) follower.rows(rows, position)
+        tell((follower) => follower.rows(rows, position))
       }
       if (rows.length < rowsPerRead) return startedAtMs
     }
@@ -68,14 +81,15 @@ export async function openFeedHub(options: FeedHubOptions): Promise<FeedHub> {
     if (isReadable(position, bounds)) return
     log.warn({ at: position, ...bounds }, 'the feed is another than before; proxies connect again')
     position = bounds.position
-    for (const follower of [...followers]) follower.lost()
+    tell((follower) => follower.lost())
   }
 
   const read = async (beat: boolean): Promise<void> => {
     try {
       if (failing) await lookAgain()
-      completeAtMs = await readToHead()
-      if (beat) for (const follower of [...followers]) follower.complete(position, completeAtMs)
+      const atMs = await readToHead()
+      completeAtMs = atMs
+      if (beat) tell((follower) => follower.complete(position, atMs))
       if (failing) log.info({}, 'the feed can be read again')
       failing = false
     } catch (error) {

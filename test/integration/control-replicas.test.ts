@@ -179,6 +179,25 @@ describe.each(['embedded', 'postgres'] as const)('the hub over the %s store', (e
     await stop()
   })
 
+  test('a follower that fails is let go, and keeps nothing from the others', async () => {
+    hub = await openFeedHub({ realm, state: stores.state, clock, log, pollMs: 100 })
+    let lost = 0
+    hub.follow({
+      rows() {
+        throw new Error('no')
+      },
+      complete() {},
+      lost: () => (lost += 1),
+    })
+    const { rows, state } = collect(hub)
+    const first = await append(stores.state)
+    await expect.poll(() => rows.at(-1)?.position, { timeout: 5_000 }).toBe(first)
+    const second = await append(stores.state)
+    await expect.poll(() => rows.at(-1)?.position, { timeout: 5_000 }).toBe(second)
+    expect(rows.map(({ position }) => position)).toEqual([first, second])
+    expect([lost, state.lost]).toEqual([1, 0])
+  })
+
   test('after an outage, a feed that went back in time is noticed', async () => {
     let broken = false
     const flaky: Store = {
