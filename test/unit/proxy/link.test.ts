@@ -127,12 +127,12 @@ function say(connection: (typeof connections)[number] | undefined, message: ToPr
   connection!.socket.send(JSON.stringify(message))
 }
 
-const welcome = (): ToProxy => ({
+const welcome = (controlTimeMs = systemClock.wallMs()): ToProxy => ({
   kind: 'welcome',
   proxyId,
   group: 'default',
   domain: 'access.test',
-  controlTimeMs: systemClock.wallMs(),
+  controlTimeMs,
 })
 const question = {
   sessionId: grantId,
@@ -205,7 +205,7 @@ describe('the link to control', () => {
   it('keeps to the time that control had while it is away, so that an outage hides no wrong clock', async () => {
     const { controlClock, link } = await open()
     await until(() => connections[0]?.messages.length === 1)
-    say(connections[0], { ...welcome(), controlTimeMs: systemClock.wallMs() + 60_000 })
+    say(connections[0], welcome(systemClock.wallMs() + 60_000))
     await until(() => controlClock.skewMs() > 50_000)
     connections[0]!.socket.terminate()
     await until(() => link.state === 'away')
