@@ -52,6 +52,8 @@ export interface FakeGate extends Gate {
   readonly texts: string[]
   readonly arrivals: Arrival[]
   readonly cancels: Buffer[]
+  /** While true nothing is committed, so nothing may go upstream. */
+  commitsHeld: boolean
   /** Replaced to refuse. */
   refuse: ((arrival: Arrival) => SallyportError | undefined) | undefined
 }
@@ -73,6 +75,7 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
     arrivals: [],
     cancels: [],
     refuse: undefined,
+    commitsHeld: false,
     get records() {
       return gate.sessions.flatMap((session) => session.records)
     },
@@ -89,7 +92,7 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
             })
           : undefined)
       if (refusal !== undefined) return Promise.reject(refusal)
-      const session = createFakeSession(arrival, options, cancels)
+      const session = createFakeSession(arrival, options, cancels, gate)
       gate.sessions.push(session)
       return Promise.resolve(session)
     },
@@ -105,6 +108,7 @@ function createFakeSession(
   arrival: Arrival,
   options: FakeGateOptions,
   cancels: Map<string, () => void>,
+  gate: Pick<FakeGate, 'commitsHeld'>,
 ): FakeSession {
   const { upstream } = options
   const abort = new AbortController()
@@ -151,6 +155,10 @@ function createFakeSession(
 
   const flush = (): void => {
     scheduled = false
+    if (gate.commitsHeld) {
+      schedule()
+      return
+    }
     if (batch.length > 0) {
       options.spool?.(batch.bytes())
       batch.reset()
