@@ -187,7 +187,7 @@ export const routes = {
     method: 'GET',
     path: '/v1/audit/activities',
     summary: 'Finds statements and other activities; audited itself',
-    access: ['admin', 'auditor'],
+    access: ['auditor'],
     query: shapes.auditQuery,
     response: shapes.auditPage,
   },
@@ -203,7 +203,8 @@ export const routes = {
   auditSegments: {
     method: 'GET',
     path: '/v1/audit/segments',
-    summary: 'The stored chains, oldest first, for offline verification',
+    summary:
+      'The stored chains, oldest first, for offline verification; with payloads for auditors only',
     access: ['admin', 'auditor'],
     query: shapes.segmentsQuery,
     response: shapes.page(shapes.segment),

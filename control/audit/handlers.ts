@@ -1,6 +1,7 @@
 /** The API's routes about the audit and about sessions. */
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { checkpointHeader } from '../api/routes.ts'
+import { notAllowed } from '../refusals.ts'
 import { seesAll, type Handlers, type PersonCaller } from '../server/handlers.ts'
 import { readAuditKeys } from './audit-keys.ts'
 import { storeBlobPart } from './blobs.ts'
@@ -50,6 +51,10 @@ export function auditHandlers({
     },
 
     async auditSegments(request, { query }) {
+      // To read payloads is a permission of its own: an admin verifies the chains without them.
+      if (query.payloads === 'with' && !request.caller.roles.includes('auditor')) {
+        throw notAllowed('payloads of the audit are for auditors', 'read them without payloads')
+      }
       // Every page with payloads; of skeletons only the first, because the rest is the same reading.
       if (query.payloads === 'with' || query.cursor === undefined) {
         const action = query.payloads === 'with' ? 'audit.read' : 'audit.verified'

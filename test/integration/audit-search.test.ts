@@ -3,6 +3,7 @@ import { Registry } from 'prom-client'
 import { describe, expect, test } from 'vitest'
 import { decodeBatches } from '../../control/api/audit/decode.ts'
 import { verifySegments } from '../../control/api/audit/verify-chain.ts'
+import { routes } from '../../control/api/routes.ts'
 import { auditPage, auditQuery, segmentsQuery, type Segment } from '../../control/api/shapes.ts'
 import { readAuditKeys } from '../../control/audit/audit-keys.ts'
 import { readBlob, storeBlobPart } from '../../control/audit/blobs.ts'
@@ -346,6 +347,14 @@ describe.each(engines)('the audit as it is read in a %s store', (engine) => {
     const segmentsCall = { ...searchCall, query: segments }
     await expect(handlers.auditSegments(broken, segmentsCall)).rejects.toThrow('chain is down')
     expect((await handlers.auditSegments(asAuditor, segmentsCall)).items).toHaveLength(1)
+    // An admin verifies the chains; what was said in the sessions is not for them.
+    const asAdmin = { ...asAuditor, caller: { ...auditor, roles: ['admin'] as const } }
+    await expect(handlers.auditSegments(asAdmin, segmentsCall)).rejects.toMatchObject({
+      code: 'not-allowed',
+    })
+    const skeletons = { ...segmentsCall, query: { ...segments, payloads: 'without' as const } }
+    expect((await handlers.auditSegments(asAdmin, skeletons)).items).toHaveLength(1)
+    expect(routes.auditSearch.access).toEqual(['auditor'])
     const engineer = { ...auditor, roles: ['engineer'] as const }
     const sessionCall = { ...searchCall, params: { id }, query: undefined }
     await expect(
