@@ -19,7 +19,14 @@ export const role = z.enum(['engineer', 'admin', 'auditor'])
 export type Role = z.infer<typeof role>
 /** Unix milliseconds, as control's clock has them. */
 export const timeMs = z.int().nonnegative()
-export const reason = z.string().trim().min(1).max(1_000)
+/** A zero byte would end the text for some that read it, and the store does not take it. */
+export const hasNoZero = (text: string): boolean => !text.includes('\0')
+export const reason = z
+  .string()
+  .trim()
+  .min(1)
+  .max(1_000)
+  .refine(hasNoZero, 'must not hold a zero byte')
 export const retentionClass = z.string().regex(/^[a-z][a-z0-9-]{0,30}$/)
 /** A base64url or base64 text of bounded length. */
 export const base64 = (charactersMax: number) => z.string().max(charactersMax)

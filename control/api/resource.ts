@@ -1,6 +1,6 @@
 /** A resource as people write it in YAML, as control keeps it and as a proxy learns it. */
 import { z } from 'zod'
-import { groupName, level, protocol, resourceName, retentionClass } from './names.ts'
+import { groupName, hasNoZero, level, protocol, resourceName, retentionClass } from './names.ts'
 
 /** Where a level's secret is: `<store>:<path>`, read by the proxy, never by control. */
 export const secretReference = z
@@ -15,8 +15,15 @@ export const outagePolicy = z.enum(['keep', 'hold', 'cut'])
 
 export const durability = z.enum(['written', 'synced'])
 
+/** Text without control characters: some of it goes into packets that a zero byte takes apart. */
+const line = (charactersMax: number) =>
+  z
+    .string()
+    .max(charactersMax)
+    .regex(/^\P{Cc}*$/u, 'must not hold control characters')
+
 export const resourceLevel = z.strictObject({
-  account: z.string().min(1).max(128),
+  account: line(128).min(1),
   secret: secretReference,
   /** Default: `written` for read, `synced` for everything above. */
   durability: durability.optional(),
@@ -26,14 +33,14 @@ export const resource = z.strictObject({
   name: resourceName,
   protocol,
   address: z.strictObject({
-    host: z.string().min(1).max(253),
+    host: line(253).min(1),
     port: z.int().min(1).max(65_535),
   }),
   tls: z
     .strictObject({
       mode: upstreamTls.default('verify-full'),
       /** The name in the upstream's certificate. Default: address.host. */
-      serverName: z.string().min(1).max(253).optional(),
+      serverName: line(253).min(1).optional(),
     })
     .prefault({}),
   /** Which proxies serve it. */
@@ -41,9 +48,9 @@ export const resource = z.strictObject({
   levels: z
     .partialRecord(level, resourceLevel)
     .refine((levels) => Object.keys(levels).length > 0, 'must offer at least one level'),
-  tags: z.record(z.string().min(1).max(64), z.string().max(256)).default({}),
-  owner: z.string().max(254).optional(),
-  description: z.string().max(1_000).optional(),
+  tags: z.record(line(64).min(1), line(256)).default({}),
+  owner: line(254).optional(),
+  description: z.string().max(1_000).refine(hasNoZero, 'must not hold a zero byte').optional(),
   outage: z
     .strictObject({
       policy: outagePolicy.default('keep'),

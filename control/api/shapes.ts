@@ -33,7 +33,7 @@ export const person = z.strictObject({
 export type Person = z.infer<typeof person>
 export const personCreate = z.strictObject({
   email: names.email,
-  name: text(200).optional(),
+  name: text(200).refine(names.hasNoZero, 'must not hold a zero byte').optional(),
   roles: z.array(names.role).min(1).default(['engineer']),
 })
 export const whoami = z.strictObject({
@@ -311,7 +311,7 @@ export const joinToken = z.strictObject({
 })
 export const proxyJoin = z.strictObject({
   token: text(512),
-  name: text(200),
+  name: text(200).refine(names.hasNoZero, 'must not hold a zero byte'),
   /** PKCS #10, PEM: key of the proxy's identity towards control, and for its checkpoints. */
   clientRequestPem: text(16_384),
   /** PKCS #10, PEM: key of the server certificate that engineers' clients see. */

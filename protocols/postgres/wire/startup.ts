@@ -4,6 +4,7 @@
  * Source: PostgreSQL documentation, "Message Formats": StartupMessage, SSLRequest, GSSENCRequest,
  * CancelRequest.
  */
+import { assert } from '../../kit/assert.ts'
 import { ByteReader } from '../../kit/byte-reader.ts'
 import { SallyportError } from '../../kit/errors.ts'
 
@@ -95,7 +96,11 @@ function malformed(what: string): SallyportError {
 /** A StartupMessage of protocol 3.0. Names and values must be free of zero bytes. */
 export function startupPacket(parameters: ReadonlyMap<string, string>): Buffer {
   const parts: Buffer[] = [Buffer.alloc(8)]
-  for (const [name, value] of parameters) parts.push(Buffer.from(`${name}\0${value}\0`))
+  for (const [name, value] of parameters) {
+    // It would start a parameter of its own.
+    assert(!name.includes('\0') && !value.includes('\0'), 'start-up parameters without zero bytes')
+    parts.push(Buffer.from(`${name}\0${value}\0`))
+  }
   parts.push(Buffer.from([0]))
   const packet = Buffer.concat(parts)
   packet.writeUInt32BE(packet.length, 0)
