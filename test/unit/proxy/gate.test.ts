@@ -197,7 +197,7 @@ describe('admission', () => {
     await knock(150)
     expect(world.refused).toHaveLength(150)
     expect(world.spool.events).toHaveLength(100)
-    await world.clock.advance(2_000)
+    world.clock.advance(2_000)
     await knock(1)
     expect(world.spool.events).toHaveLength(101)
     expect(world.spool.events.at(-1)!.meta).toMatchObject({
