@@ -15,7 +15,7 @@ import {
   SegmentCipher,
   segmentHeaderBytes,
 } from './segment-format.ts'
-import { unwritable, writeWhole, type SpoolFiles } from './spool-files.ts'
+import { full, unwritable, writeWhole, type SpoolFiles } from './spool-files.ts'
 import type { SpoolSession } from './spool-types.ts'
 
 export const blobSuffix = '.blob'
@@ -28,11 +28,12 @@ export interface BlobWriterOptions {
   files: SpoolFiles
   ledger: Ledger
   session: SpoolSession
-  /** Of the whole spool. */
+  /**
+   * Of the whole spool, beyond which no blob grows: its message ends there, and with it its session. The rest is for the records
+   * of everybody else, so that one person's long texts do not end all sessions.
+   */
   bytesMax: number
   failed(failure: SallyportError): void
-  /** The spool is at `bytesMax` or above. */
-  full(): void
   /** Takes over the descriptor: to be synced if the session asks for it, and closed. */
   sealed(blob: BlobFile, descriptor: number): void
 }
@@ -66,6 +67,10 @@ export function createBlobWriter(options: BlobWriterOptions): BlobWriter {
 
   const put = (bytes: Buffer, length: number): void => {
     if (failure !== undefined) return
+    if (ledger.bytes + length > options.bytesMax) {
+      failure = full(ledger.bytes, options.bytesMax)
+      return
+    }
     try {
       writeWhole(files, descriptor, bytes, length)
       ledger.grow(blob, length)
@@ -73,7 +78,6 @@ export function createBlobWriter(options: BlobWriterOptions): BlobWriter {
       failure = unwritable('blob', error)
       options.failed(failure)
     }
-    if (ledger.bytes >= options.bytesMax) options.full()
   }
   const flush = (): void => {
     if (filled === 0) return
@@ -91,6 +95,12 @@ export function createBlobWriter(options: BlobWriterOptions): BlobWriter {
   ledger.addBlob(blob)
   put(header, segmentHeaderBytes)
   let over = false
+  const abandon = (): void => {
+    if (over) return
+    over = true
+    files.close(descriptor)
+    ledger.removeBlob(blob).catch((error: unknown) => options.failed(unwritable('blob', error)))
+  }
   return {
     write(bytes) {
       if (over || failure !== undefined) return
@@ -111,17 +121,15 @@ export function createBlobWriter(options: BlobWriterOptions): BlobWriter {
       sha256.copy(seal)
       seal.writeBigUInt64BE(BigInt(blob.plainBytes), 32)
       put(frame, cipher.seal(blobSealNumber, seal, frame))
-      if (failure !== undefined) throw failure
+      if (failure !== undefined) {
+        abandon()
+        throw failure
+      }
       over = true
       blob.sha256 = sha256.toString('hex')
       options.sealed(blob, descriptor)
       return { sha256, bytes: blob.plainBytes }
     },
-    abandon() {
-      if (over) return
-      over = true
-      files.close(descriptor)
-      ledger.removeBlob(blob).catch((error: unknown) => options.failed(unwritable('blob', error)))
-    },
+    abandon,
   }
 }

@@ -353,9 +353,8 @@ export class WritableSpool implements Spool {
       files,
       ledger,
       session,
-      bytesMax: limits.totalBytesMax,
+      bytesMax: limits.totalBytesMax * limits.refuseAtShare,
       failed: (failure) => this.#fail(failure),
-      full: () => this.#onFull(),
       sealed: (blob, descriptor) => {
         blob.epoch = this.epoch
         blob.batch = this.#number

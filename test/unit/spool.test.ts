@@ -197,6 +197,23 @@ describe('forwarding', () => {
     await spool.close('test')
   })
 
+  test('a text that would fill the spool ends its own session, not those of others', async () => {
+    const spool = await openTestSpool(temporaryDirectory(), { totalBytesMax: 4 << 20 })
+    const session = sessionIn(spool)
+    const failures: SallyportError[] = []
+    spool.onFailure((failure) => void failures.push(failure))
+    const blob = spool.spill(session)
+    for (let count = 0; count < 8; count += 1) blob.write(Buffer.alloc(1 << 20))
+    expect(() => blob.finish()).toThrow(expect.objectContaining({ code: 'audit-full' }))
+    expect(failures).toEqual([])
+    expect(spool.appendActivity(session, statement('goes on'))).toBeGreaterThan(0)
+    await spool.commitNow('written')
+    await turns(4)
+    expect(spool.figures().bytes).toBeLessThan(1 << 20)
+    expect(spool.refusing).toBe(false)
+    await spool.close('test')
+  })
+
   test('what a target holds back counts as pending, also where it is not full', async () => {
     const spool = await openTestSpool(temporaryDirectory())
     const sink = new Sink()
