@@ -44,6 +44,8 @@ export function converse(
   for (const [name, value] of upstream.parameters) observer.parameter(name, value)
   let running: Relay | undefined
   let silent = false
+  /** Pieces that went upstream. */
+  let passed = 0
   const notices: Buffer[] = []
   const waiting: Buffer[] = []
 
@@ -58,6 +60,7 @@ export function converse(
     who: 'client',
     visitor: observer.requests,
     emit(piece) {
+      passed++
       if (!session.forward(upstream.socket, piece)) running?.client.hold(valveReasons.forwarding)
     },
   })
@@ -71,16 +74,19 @@ export function converse(
       if (!silent) send(piece)
     },
   })
-  const scanClient = (chunk: Buffer): void => {
-    requests.push(chunk)
-    if (!requests.stalled) return
+  /** The next message means what only an answer can say; the server keeps answers back until told to flush. */
+  const wait = (): void => {
     running?.client.hold(valveReasons.undecided)
-    // The server keeps answers back until it is told to flush.
     session.forward(upstream.socket, flushMessage)
   }
+  const scanClient = (chunk: Buffer): void => {
+    requests.push(chunk)
+    if (requests.stalled) wait()
+  }
   const resume = (): void => {
+    const before = passed
     if (!requests.resume()) {
-      // It moved on, perhaps, and met the next question that must wait.
+      if (passed > before) wait()
       return
     }
     while (waiting.length > 0) {

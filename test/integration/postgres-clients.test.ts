@@ -5,6 +5,7 @@ import { createReadStream, createWriteStream, statSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { finished } from 'node:stream/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { client as messages } from '../unit/postgres/messages.ts'
 import { startDebianPostgres } from '../fakes/debian-postgres.ts'
 import {
   account,
@@ -238,6 +239,40 @@ describe('node pg', () => {
       )
     }
   })
+})
+
+test('names that only the server can tell apart do not deadlock, and are recorded as what ran', async () => {
+  const client = site.client()
+  client.on('error', () => {})
+  await client.connect()
+  const stream = (client as unknown as { connection: { stream: import('node:net').Socket } })
+    .connection.stream
+  stream.removeAllListeners('data')
+  const said: Buffer[] = []
+  stream.on('data', (chunk: Buffer) => said.push(chunk))
+  // Without a Sync between them, so that the server would keep every answer back.
+  stream.write(
+    Buffer.concat([
+      ...[messages.parse('s', "select 'first'"), messages.sync()],
+      ...[messages.parse('s', "select 'second'"), messages.sync()],
+      ...[messages.bind('', 's'), messages.execute('')],
+      ...[messages.parse('d', 'deallocate s'), messages.bind('', 'd'), messages.execute('')],
+      ...[messages.parse('s', "select 'third'"), messages.bind('', 's'), messages.execute('')],
+      ...[messages.parse('d2', 'deallocate s'), messages.bind('', 'd2'), messages.execute('')],
+      ...[messages.bind('', 'd'), messages.sync()],
+    ]),
+  )
+  const readies = (): number =>
+    Buffer.concat(said).toString('latin1').split('Z\0\0\0\x05').length - 1
+  await eventually(() => readies() === 3)
+  stream.destroy()
+  await eventually(() => site.server.serving === 0)
+  expect(site.gate.texts).toEqual([
+    "select 'first'",
+    'deallocate s',
+    "select 'third'",
+    'deallocate s',
+  ])
 })
 
 async function sleepers(): Promise<number> {
