@@ -123,6 +123,8 @@ export function serveFeedConnection(options: FeedConnectionOptions): FeedConnect
       complete: beat,
       lost: () => close(1012, 'the feed is another than before'),
     })
+    // A lease at once: an outage may begin before the next poll.
+    if (hub.completeAtMs !== undefined) beat(hub.position, hub.completeAtMs)
     hub.ring()
   }
 
