@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import pg from 'pg'
+import { Client } from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ActivityView } from '../../control/api/shapes.ts'
 import { eventually, startDemo, type DemoSite } from '../demo-site.ts'
@@ -22,9 +22,9 @@ afterAll(async () => {
   await site?.stop()
 })
 
-const connect = async (): Promise<pg.Client> => {
+const connect = async (): Promise<Client> => {
   const home = site.home('dev')
-  const client = new pg.Client({
+  const client = new Client({
     host: site.ready.proxy.host,
     port: site.ready.proxy.ports.postgres,
     user: '~orders-db',
