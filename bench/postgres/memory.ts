@@ -4,7 +4,7 @@ import { residentKb } from './process-usage.ts'
 import type { Target } from './targets.ts'
 
 const warmSessions = 100
-const settleMs = 2_000
+const settleMs = 1_000
 
 /** Resident memory per idle session in kB: what the process in the middle grows by, after a warm-up. */
 export async function measureMemory(

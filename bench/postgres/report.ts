@@ -88,6 +88,8 @@ export function reportOf(measured: Measured): Report {
       const audited = figureOf(these.map((each) => each.inTheAuditMs))
       figures[`${what}_to_last_byte_${count}`] = { unit: 'ms', sallyport: seen }
       figures[`${what}_to_last_byte_in_audit_${count}`] = { unit: 'ms', sallyport: audited }
+      const gone = figureOf(these.map((each) => each.backendsGoneMs))
+      figures[`${what}_to_backends_gone_${count}`] = { unit: 'ms', sallyport: gone }
       ratios[`${what}_ms_${count}`] = seen.median
     }
   }
