@@ -78,9 +78,9 @@ export interface Import {
   readonly typeOnly: boolean
 }
 
-/** Statements stand at the start of a line, so that one inside of a string is none; `import(…)` stands anywhere. */
+/** Statements stand at the start of a line, so that one inside of a string is none; `import(…)` and `import.meta.resolve(…)` stand anywhere. */
 const importForm =
-  /^(?:import|export)\s+(type\s+)?([\w*$\s{},]*?)\s*from\s*['"]([^'"\n]+)['"]|^import\s*['"]([^'"\n]+)['"]|\bimport\(\s*['"]([^'"\n]+)['"]/gm
+  /^(?:import|export)\s+(type\s+)?([\w*$\s{},]*?)\s*from\s*['"]([^'"\n]+)['"]|^import\s*['"]([^'"\n]+)['"]|\bimport(?:\.meta\.resolve)?\(\s*['"]([^'"\n]+)['"]/gm
 
 export function importsOf(file: SourceFile): Import[] {
   const code = codeOf(file.text, 'strings')
