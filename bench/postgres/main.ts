@@ -176,8 +176,8 @@ async function measurePgbench(
   const throughput = await measureThroughput(
     [targets[0]!, targets[1]!, through],
     stack.pid('control'),
+    () => untilIndexed(stack, clock),
     options,
-    clock,
     announce,
   )
   await untilIndexed(stack, clock)

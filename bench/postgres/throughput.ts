@@ -1,4 +1,3 @@
-import { sleep, type Clock } from '../../protocols/kit/clock.ts'
 import type { BenchOptions } from './options.ts'
 import { runPgbench, type QueryMode } from './pgbench.ts'
 import { cpuUs } from './process-usage.ts'
@@ -24,11 +23,6 @@ export const shapes: readonly { mode: QueryMode; clients: number }[] = [
   { mode: 'prepared', clients: 16 },
 ]
 
-const quietPollMs = 100
-const quietMsMax = 30_000
-/** Of one core. */
-const quietShare = 0.15
-
 /**
  * Rounds are interleaved: each target once in each round, beginning with another one each time, so that what the machine does
  * besides hits all of them. A run starts when control has dealt with the one before: its work is not the peer's.
@@ -36,8 +30,9 @@ const quietShare = 0.15
 export async function measureThroughput(
   targets: readonly Target[],
   controlPid: number,
+  /** Resolves when control has stored and indexed everything. */
+  settled: () => Promise<unknown>,
   options: BenchOptions,
-  clock: Clock,
   announce: (line: string) => void,
 ): Promise<ThroughputSample[]> {
   const samples: ThroughputSample[] = []
@@ -45,7 +40,7 @@ export async function measureThroughput(
     for (const { mode, clients } of shapes) {
       for (let index = 0; index < targets.length; index += 1) {
         const target = targets[(index + round) % targets.length]!
-        await untilQuiet(controlPid, clock)
+        await settled()
         const pid = target.pid()
         const before = pid === undefined ? 0 : cpuUs(pid)
         const controlBefore = cpuUs(controlPid)
@@ -66,13 +61,4 @@ export async function measureThroughput(
     }
   }
   return samples
-}
-
-async function untilQuiet(pid: number, clock: Clock): Promise<void> {
-  const deadlineMs = clock.monotonicMs() + quietMsMax
-  while (clock.monotonicMs() < deadlineMs) {
-    const before = cpuUs(pid)
-    await sleep(clock, quietPollMs)
-    if (cpuUs(pid) - before <= quietShare * quietPollMs * 1_000) return
-  }
 }
