@@ -10,7 +10,7 @@ import { durabilityOf } from './authorise.ts'
 import type { CancelKeys } from './cancel-keys.ts'
 import type { Dial, StartDial } from './dial.ts'
 import { LiveSession } from './live-session.ts'
-import type { SessionFacts } from './session-parts.ts'
+import type { CutOrder, SessionFacts } from './session-parts.ts'
 import type { Registry } from './registry.ts'
 
 export interface CreateSessionOptions {
@@ -49,7 +49,7 @@ export function createSessions(options: CreateSessionOptions) {
             queueBytesMax: options.limits.forwardQueueBytesMax,
             onDrain,
           }),
-        requestCut: (session, order) => void registry.cut([session], order),
+        requestCut: (session, order) => void registry.cut(allAtTheirEnd(session, order), order),
         keepCancel: (cancel) => cancelKeys.keep(cancel),
         forgetCancel: (key) => cancelKeys.forget(key),
         onOpened: (session) => {
@@ -67,5 +67,14 @@ export function createSessions(options: CreateSessionOptions) {
       },
       dial,
     )
+  }
+
+  /** A grant ends for all of its sessions at once: one commit, and nobody waits for another's farewell. */
+  function allAtTheirEnd(session: LiveSession, order: CutOrder): Iterable<LiveSession> {
+    if (order.reason !== 'grant-expired') return [session]
+    const { expiresAtMs } = session.claims
+    const others = [...registry.ofGrant(session.labels.grantId)]
+    // A session that is only being opened is not among them yet.
+    return new Set([session, ...others.filter((each) => each.claims.expiresAtMs <= expiresAtMs)])
   }
 }
