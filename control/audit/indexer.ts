@@ -30,8 +30,8 @@ const retryMs = 30_000
  * Pauses after a slice, as shares of the time it took. While proxies ship, indexing leaves most of the machine to them:
  * it catches up when they are quiet, or once it is too far behind.
  */
-const pauseShare = { busy: 8, quiet: 0.25 }
-const pauseMsMax = 2_000
+const pauseShare = { busy: 16, quiet: 0.25 }
+const pauseMsMax = 3_000
 const busyMs = 2_000
 const lagMsMax = 60_000
 
