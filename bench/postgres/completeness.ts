@@ -80,7 +80,7 @@ export async function untilIndexed(stack: Stack, clock: Clock): Promise<number> 
     if (received === before && received === sum((proxy) => proxy.entriesIndexed)) return received
     if (clock.monotonicMs() > deadlineMs) throw new Error('control is still indexing')
     before = received
-    await sleep(clock, 500)
+    await sleep(clock, 200)
   }
 }
 

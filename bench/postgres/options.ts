@@ -3,6 +3,8 @@ import { parseArgs } from 'node:util'
 export interface BenchOptions {
   readonly json: boolean
   readonly rounds: number
+  /** Of these, the first so many also measure a single client. */
+  readonly singleClientRounds: number
   /** With 16 clients; with one it is half of it. */
   readonly secondsPerRun: number
   readonly connectsPerRound: number
@@ -14,6 +16,7 @@ export interface BenchOptions {
 
 const whole: Omit<BenchOptions, 'json'> = {
   rounds: 5,
+  singleClientRounds: 5,
   secondsPerRun: 5,
   connectsPerRound: 40,
   idleSessions: 500,
@@ -25,9 +28,10 @@ const whole: Omit<BenchOptions, 'json'> = {
 const quick: Omit<BenchOptions, 'json'> = {
   ...whole,
   rounds: 3,
+  singleClientRounds: 1,
   secondsPerRun: 2,
   connectsPerRound: 15,
-  cutRounds: 2,
+  cutRounds: 1,
   uniqueStatements: 4_000,
 }
 
