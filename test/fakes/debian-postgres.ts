@@ -28,7 +28,18 @@ export async function startDebianPostgres(
   if (isRoot) execFileSync('chown', ['-R', 'postgres', directory])
   chmodSync(directory, 0o700)
   const data = join(directory, 'data')
-  run('initdb', '-D', data, '-U', owner, '-A', 'scram-sha-256', '--pwfile', password, '--no-sync')
+  run(
+    'initdb',
+    '-D',
+    data,
+    '-U',
+    owner,
+    '-A',
+    'scram-sha-256',
+    '--pwfile',
+    password,
+    ...['--no-sync', '--encoding=UTF8', '--locale=C'],
+  )
   const port = await freePort()
   const settings = `-p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off`
   run('pg_ctl', '-D', data, '-w', '-l', join(directory, 'log'), '-o', settings, 'start')

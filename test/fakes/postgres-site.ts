@@ -37,6 +37,8 @@ export async function startRealPostgres(): Promise<RealPostgres> {
     user: 'postgres',
     password: 'postgres',
     persistent: true,
+    // Whatever the locale of who runs the tests.
+    initdbFlags: ['--encoding=UTF8', '--locale=C'],
     createPostgresUser: process.getuid?.() === 0,
     onLog: () => {},
     onError: () => {},

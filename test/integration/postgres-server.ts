@@ -26,6 +26,8 @@ export async function startPostgresServer(
     user: 'postgres',
     password: 'postgres',
     persistent: true,
+    // Whatever the locale of who runs the tests.
+    initdbFlags: ['--encoding=UTF8', '--locale=C'],
     authMethod,
     createPostgresUser: process.getuid?.() === 0,
     postgresFlags: ['-c', 'max_connections=200'],
