@@ -24,7 +24,7 @@ import { fillPgbench, runPgbench } from './pgbench.ts'
 import { startPgbouncer } from './pgbouncer.ts'
 import { reportOf, tableOf, type Measured } from './report.ts'
 import { directTarget, pgbouncerTarget, sallyportTarget, type Target } from './targets.ts'
-import { measureThroughput } from './throughput.ts'
+import { measureThroughput, warmUp } from './throughput.ts'
 
 const scale = 10
 const hourMs = 3_600_000
@@ -166,6 +166,9 @@ async function measurePgbench(
   const person = await stack.person('pgbench')
   const caPem = readFileSync(stack.caFile, 'utf8')
   const through = sallyportTarget(stack, person, caPem)
+    const warm = await stack.grant(person, { forMs: hourMs })
+  for (const target of [targets[1]!, through]) await warmUp(target, options.warmUpSeconds)
+  await stack.api.call('grantRevoke', { params: { id: warm.id }, body: { reason: 'done' } })
   // pgbench asks for its tables before it begins: how many statements that takes, a short run tells.
   const trial = await stack.grant(person, { forMs: hourMs })
   const { transactions } = await runPgbench(through.environment, 'simple', 1, 1)

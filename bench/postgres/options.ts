@@ -7,6 +7,8 @@ export interface BenchOptions {
   readonly singleClientRounds: number
   /** With 16 clients; with one it is half of it. */
   readonly secondsPerRun: number
+  /** Under load before anything is measured: a proxy in service has long compiled what it runs. */
+  readonly warmUpSeconds: number
   readonly connectsPerRound: number
   readonly idleSessions: number
   readonly cutSessions: number
@@ -18,6 +20,7 @@ const whole: Omit<BenchOptions, 'json'> = {
   rounds: 5,
   singleClientRounds: 5,
   secondsPerRun: 5,
+  warmUpSeconds: 10,
   connectsPerRound: 40,
   idleSessions: 500,
   cutSessions: 1_000,
@@ -30,7 +33,9 @@ const quick: Omit<BenchOptions, 'json'> = {
   rounds: 3,
   singleClientRounds: 1,
   secondsPerRun: 2,
+  warmUpSeconds: 6,
   connectsPerRound: 15,
+  idleSessions: 300,
   cutRounds: 1,
   uniqueStatements: 4_000,
 }

@@ -23,6 +23,13 @@ export const shapes: readonly { mode: QueryMode; clients: number }[] = [
   { mode: 'prepared', clients: 16 },
 ]
 
+/** Puts a target under load for a while, in both modes. */
+export async function warmUp({ environment }: Target, seconds: number): Promise<void> {
+  for (const mode of ['simple', 'prepared'] as const) {
+    await runPgbench(environment, mode, 16, Math.ceil(seconds / 2))
+  }
+}
+
 /**
  * Rounds are interleaved: each target once in each round, beginning with another one each time, so that what the machine does
  * besides hits all of them. A run starts when control has dealt with the one before: its work is not the peer's.

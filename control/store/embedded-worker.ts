@@ -6,6 +6,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { PGlite, types, type Results } from '@electric-sql/pglite'
 import { DurableFilesystem, durableStartParameters, syncDirectory } from './durable-filesystem.ts'
 import type { EmbeddedAnswer, EmbeddedCall } from './embedded-calls.ts'
+import { writeBytes, writesBytes } from './write-bytes.ts'
 
 const { directory, schema, yields } = workerData as {
   directory: string
@@ -78,6 +79,11 @@ async function run(database: PGlite, call: EmbeddedCall): Promise<void> {
   if (call.kind === 'close') {
     await database.exec('checkpoint')
     await database.close()
+    answer({ kind: 'rows', id: call.id, rows: [], bytesColumns: [] })
+    return
+  }
+  if (call.parameters !== undefined && writesBytes(call.text, call.parameters)) {
+    await writeBytes(database, call.text, call.parameters)
     answer({ kind: 'rows', id: call.id, rows: [], bytesColumns: [] })
     return
   }

@@ -3,7 +3,7 @@ import { importsOf, isTest, isTypeScript, packageOf, type SourceFile } from './s
 /** Libraries with one owner: the folders whose product code may import them. */
 const owners: Readonly<Record<string, readonly string[]>> = {
   ssh2: ['protocols/ssh/'],
-  'pg-protocol': ['protocols/postgres/'],
+  'pg-protocol': ['protocols/postgres/', 'control/store/'],
   mysql2: ['protocols/mysql/'],
   'http-proxy': ['protocols/http/'],
   'openid-client': ['control/login/'],
