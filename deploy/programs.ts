@@ -1,10 +1,16 @@
 /** How control and the proxy are run by the supervisor: under the demo, under `npm start` and in tests. */
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { withAllocator } from './allocator.ts'
 import type { ChildProgram } from './supervisor.ts'
 
 const root = join(import.meta.dirname, '..')
 const preload = join(import.meta.dirname, 'exit-with-parent.ts')
+/**
+ * V8 sizes a heap by what lives in it. Little does in control, but each request of a proxy's audit passes through as a few MiB:
+ * without this the collector would run several times a second, on the processor that sessions need.
+ */
+const controlHeap = ['--initial-heap-size=256']
 
 export interface ProgramSettings {
   /** Of this program alone. */
@@ -17,19 +23,25 @@ export interface ProgramSettings {
 }
 
 export function controlProgram(settings: ProgramSettings): ChildProgram {
-  return nodeProgram('control', 'control/main.ts', settings)
+  return nodeProgram('control', 'control/main.ts', settings, controlHeap)
 }
 
 export function proxyProgram(settings: ProgramSettings): ChildProgram {
-  return nodeProgram('proxy', 'proxy/main.ts', settings)
+  const environment = withAllocator(settings.environment ?? process.env)
+  return nodeProgram('proxy', 'proxy/main.ts', { ...settings, environment })
 }
 
-function nodeProgram(name: string, main: string, settings: ProgramSettings): ChildProgram {
+function nodeProgram(
+  name: string,
+  main: string,
+  settings: ProgramSettings,
+  nodeFlags: readonly string[] = [],
+): ChildProgram {
   const readyFile = join(settings.dataDirectory, 'ready.json')
   return {
     name,
     command: [
-      ...[process.execPath, '--import', preload, join(root, main)],
+      ...[process.execPath, ...nodeFlags, '--import', preload, join(root, main)],
       ...['--data-dir', settings.dataDirectory, '--ready', readyFile, ...settings.flags],
     ],
     ...(settings.environment === undefined ? {} : { environment: settings.environment }),

@@ -5,6 +5,7 @@
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { systemClock as clock } from '../protocols/kit/clock.ts'
+import { allocatorFile, allocatorPackage } from './allocator.ts'
 import { awaitLeftovers, writePids } from './leftovers.ts'
 import { lockDirectory } from './lock.ts'
 import { whenNpmEnds } from './parent.ts'
@@ -71,6 +72,11 @@ async function run(options: StartOptions, signal: AbortSignal): Promise<void> {
     announce(`control answers at ${site.controlUrl}`)
     await site.startProxy()
     announce(`the proxy listens; ${options.adminEmail} is signed in at ${site.paths.adminHome}`)
+    if (process.platform === 'linux' && allocatorFile() === undefined) {
+      announce(
+        `with Debian's ${allocatorPackage} the proxy needs less processor under load: apt-get install ${allocatorPackage}`,
+      )
+    }
     announce(`policy of the proxy: ${site.paths.proxy}/policy.yaml; logs: ${site.paths.logs}`)
     if (!signal.aborted) await once(signal, 'abort')
     announce('stopping: live sessions may finish what they do')

@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readFileSync } from 'node:fs'
+import { allocatorFile, allocatorPackage } from '../../deploy/allocator.ts'
 import { freePort } from '../../deploy/ports.ts'
 import { createSupervisor } from '../../deploy/supervisor.ts'
 import { systemClock as clock } from '../../protocols/kit/clock.ts'
@@ -41,8 +42,9 @@ async function main(): Promise<number> {
     return 2
   }
   const missing = missingPackages().filter((name) => name.startsWith('p'))
+  if (allocatorFile() === undefined) missing.push(allocatorPackage)
   if (missing.length > 0 && !(canInstall() && installPackages(missing))) {
-    console.error(`pgbench or pgbouncer is missing. Install them: ${installCommand(missing)}`)
+    console.error(`the benchmark needs more programs: ${installCommand(missing)}`)
     return 1
   }
   const measured = await measure(options)
@@ -166,7 +168,7 @@ async function measurePgbench(
   const person = await stack.person('pgbench')
   const caPem = readFileSync(stack.caFile, 'utf8')
   const through = sallyportTarget(stack, person, caPem)
-    const warm = await stack.grant(person, { forMs: hourMs })
+  const warm = await stack.grant(person, { forMs: hourMs })
   for (const target of [targets[1]!, through]) await warmUp(target, options.warmUpSeconds)
   await stack.api.call('grantRevoke', { params: { id: warm.id }, body: { reason: 'done' } })
   // pgbench asks for its tables before it begins: how many statements that takes, a short run tells.

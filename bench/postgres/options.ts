@@ -32,10 +32,10 @@ const quick: Omit<BenchOptions, 'json'> = {
   ...whole,
   rounds: 3,
   singleClientRounds: 1,
-  secondsPerRun: 2,
+  secondsPerRun: 3,
   warmUpSeconds: 6,
   connectsPerRound: 15,
-  idleSessions: 300,
+  idleSessions: 200,
   cutRounds: 1,
   uniqueStatements: 4_000,
 }

@@ -52,7 +52,7 @@ export async function measureThroughput(
         const pid = target.pid()
         const before = pid === undefined ? 0 : cpuUs(pid)
         const controlBefore = cpuUs(controlPid)
-        const seconds = Math.ceil(options.secondsPerRun / (clients === 1 ? 2 : 1))
+        const seconds = Math.floor(options.secondsPerRun / (clients === 1 ? 2 : 1))
         const run = await runPgbench(target.environment, mode, clients, seconds)
         const cpu = pid === undefined ? undefined : cpuUs(pid) - before
         const controlCpu = cpuUs(controlPid) - controlBefore

@@ -32,7 +32,9 @@ const retryMs = 30_000
  */
 const pauseShare = { busy: 16, quiet: 0.25 }
 const pauseMsMax = 3_000
-const busyMs = 2_000
+/** Within a pause it looks this often whether they have become quiet. */
+const lookMs = 100
+const busyMs = 1_000
 const lagMsMax = 60_000
 
 /**
@@ -58,12 +60,18 @@ export function createIndexer(context: AuditContext, options: IndexerOptions = {
 
   /** Lets others work after a slice that began at `state.sliceAtMs`; false when it is time to stop. */
   const proceed = async (): Promise<boolean> => {
-    const nowMs = clock.monotonicMs()
-    const busy = nowMs - state.rungAtMs < busyMs && state.lagMs < lagMsMax
-    const tookMs = nowMs - state.sliceAtMs
-    const pauseMs = Math.min(pauseMsMax, tookMs * (busy ? pauseShare.busy : pauseShare.quiet))
-    if (pauseMs >= 1) await sleep(clock, pauseMs, state.hurry.signal).catch(() => {})
-    else await setImmediate()
+    const beganMs = clock.monotonicMs()
+    const tookMs = beganMs - state.sliceAtMs
+    let pauses = true
+    while (pauses && !state.closed && !state.hurry.signal.aborted) {
+      const nowMs = clock.monotonicMs()
+      const busy = nowMs - state.rungAtMs < busyMs && state.lagMs < lagMsMax
+      const pauseMs = Math.min(pauseMsMax, tookMs * (busy ? pauseShare.busy : pauseShare.quiet))
+      const leftMs = beganMs + pauseMs - nowMs
+      pauses = leftMs >= 1
+      if (pauses) await sleep(clock, Math.min(leftMs, lookMs), state.hurry.signal).catch(() => {})
+    }
+    await setImmediate()
     state.sliceAtMs = clock.monotonicMs()
     return !state.closed
   }

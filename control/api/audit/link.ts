@@ -12,7 +12,8 @@ export function genesisLink(epoch: string | Buffer): Buffer {
 
 /** Commitment of a payload, salt included. */
 export function commitmentOf(payload: Uint8Array): Buffer {
-  return hash('sha256', payload, 'buffer')
+  // By way of a string it costs half: no memory outside of the heap for each.
+  return Buffer.from(hash('sha256', payload, 'binary'), 'latin1')
 }
 
 /** The link that a batch must end with, computed from its bytes; the same with and without its payloads. */
