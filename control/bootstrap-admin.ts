@@ -63,6 +63,7 @@ export async function bootstrapAdmin(control: Control, options: BootstrapOptions
         email,
         name: 'First admin',
         roles: ['admin', 'auditor'],
+        groups: [],
       })
     : found!
   const { privateKeyPem, requestPem } = await createKeyAndRequest()

@@ -17,6 +17,13 @@ export type Level = z.infer<typeof level>
 export const protocol = z.enum(protocolNames)
 export const role = z.enum(['engineer', 'admin', 'auditor'])
 export type Role = z.infer<typeof role>
+/** A group of people, as the identity provider spells it. */
+export const peopleGroup = z
+  .string()
+  .min(1)
+  .max(200)
+  // oxlint-disable-next-line no-control-regex -- these are what must not be in it
+  .regex(/^[^\u0000-\u001f\u007f]+$/, 'must not hold control characters')
 /** Unix milliseconds, as control's clock has them. */
 export const timeMs = z.int().nonnegative()
 /** A zero byte would end the text for some that read it, and the store does not take it. */

@@ -27,6 +27,7 @@ export const person = z.strictObject({
   email: names.email,
   name: text(200),
   roles: z.array(names.role),
+  groups: z.array(names.peopleGroup),
   state: z.enum(['active', 'revoked']),
   createdAtMs: names.timeMs,
 })
@@ -35,6 +36,8 @@ export const personCreate = z.strictObject({
   email: names.email,
   name: text(200).refine(names.hasNoZero, 'must not hold a zero byte').optional(),
   roles: z.array(names.role).min(1).default(['engineer']),
+  /** For a person whom no identity provider knows; a sign-in replaces them. */
+  groups: z.array(names.peopleGroup).max(200).default([]),
 })
 export const whoami = z.strictObject({
   person,

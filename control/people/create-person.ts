@@ -19,6 +19,7 @@ export async function createPerson(
     email: ask.email,
     name: ask.name ?? '',
     roles: [...new Set(ask.roles)],
+    groups: [...new Set(ask.groups)],
     state: 'active',
     createdAtMs: nowMs(control.clock),
     revokedAtMs: null,
@@ -28,13 +29,14 @@ export async function createPerson(
     await control.state.transaction(async (sql) => {
       await sql.query(
         `insert into people (realm, id, issuer, subject, email, name, roles, state, created_at_ms,
-           certificates_valid_from_ms) values ($1, $2, 'local', $3, $4, $5, $6, 'active', $7, 0)`,
-        [realm, row.id, row.id, row.email, row.name, row.roles, row.createdAtMs],
+           certificates_valid_from_ms, groups)
+         values ($1, $2, 'local', $3, $4, $5, $6, 'active', $7, 0, $8)`,
+        [realm, row.id, row.id, row.email, row.name, row.roles, row.createdAtMs, row.groups],
       )
       await appendControlAction(sql, control.chain, actor, {
         action: 'person.created',
         target: row.id,
-        details: { email: row.email, name: row.name, roles: row.roles },
+        details: { email: row.email, name: row.name, roles: row.roles, groups: row.groups },
       })
     })
   } catch (error) {

@@ -8,6 +8,7 @@ export interface PersonRow {
   readonly email: string
   readonly name: string
   readonly roles: Role[]
+  readonly groups: string[]
   readonly state: 'active' | 'revoked'
   readonly createdAtMs: number
   readonly revokedAtMs: number | null
@@ -15,11 +16,11 @@ export interface PersonRow {
 }
 
 export const personColumns = `
-  id, email, name, roles, state, created_at_ms as "createdAtMs", revoked_at_ms as "revokedAtMs",
+  id, email, name, roles, groups, state, created_at_ms as "createdAtMs", revoked_at_ms as "revokedAtMs",
   certificates_valid_from_ms as "certificatesValidFromMs"`
 
-export function viewOf({ id, email, name, roles, state, createdAtMs }: PersonRow): Person {
-  return { id, email, name, roles, state, createdAtMs }
+export function viewOf({ id, email, name, roles, groups, state, createdAtMs }: PersonRow): Person {
+  return { id, email, name, roles, groups, state, createdAtMs }
 }
 
 /** Holds the row to the commit. Rejects with `not-found`. */

@@ -40,6 +40,7 @@ interface PersonRow {
   readonly email: string
   readonly name: string
   readonly roles: string[]
+  readonly groups: string[]
   readonly state: 'active' | 'revoked'
   readonly createdAtMs: number
   readonly validFromMs: number
@@ -50,7 +51,7 @@ interface PersonRow {
 async function authenticatePerson(control: Scope, der: Buffer): Promise<PersonCaller> {
   const verified = verify(control, der, 'person')
   const [row] = await control.state.query<PersonRow>(
-    `select p.email, p.name, p.roles, p.state, p.created_at_ms as "createdAtMs",
+    `select p.email, p.name, p.roles, p.groups, p.state, p.created_at_ms as "createdAtMs",
        p.certificates_valid_from_ms as "validFromMs", c.serial is not null as "certificateKnown",
        c.revoked_at_ms is not null as "certificateRevoked"
      from people p left join certificates c
@@ -72,6 +73,7 @@ async function authenticatePerson(control: Scope, der: Buffer): Promise<PersonCa
     email: row.email,
     name: row.name,
     roles: row.roles.filter(isRole),
+    groups: row.groups,
     createdAtMs: row.createdAtMs,
     certificate: { serial: verified.serial, expiresAtMs: verified.expiresAtMs },
   }

@@ -11,6 +11,7 @@ export interface PersonCaller {
   readonly email: string
   readonly name: string
   readonly roles: readonly Role[]
+  readonly groups: readonly string[]
   readonly createdAtMs: number
   readonly certificate: { readonly serial: string; readonly expiresAtMs: number }
 }

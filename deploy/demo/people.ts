@@ -9,12 +9,22 @@ import { resourceName } from './resource.ts'
 
 export const adminEmail = 'admin@example.test'
 
-const people: readonly { email: string; name: string; roles: Role[] }[] = [
-  { email: 'dev@example.test', name: 'Dana Developer', roles: ['engineer'] },
-  { email: 'oncall@example.test', name: 'Omar Oncall', roles: ['engineer'] },
-  { email: 'lead@example.test', name: 'Lea Lead', roles: ['engineer'] },
-  { email: adminEmail, name: 'Ada Admin', roles: ['admin'] },
-  { email: 'auditor@example.test', name: 'Aude Auditor', roles: ['auditor'] },
+const people: readonly { email: string; name: string; roles: Role[]; groups: string[] }[] = [
+  { email: 'dev@example.test', name: 'Dana Developer', roles: ['engineer'], groups: ['engineers'] },
+  {
+    email: 'oncall@example.test',
+    name: 'Omar Oncall',
+    roles: ['engineer'],
+    groups: ['engineers', 'oncall'],
+  },
+  {
+    email: 'lead@example.test',
+    name: 'Lea Lead',
+    roles: ['engineer'],
+    groups: ['engineers', 'leads'],
+  },
+  { email: adminEmail, name: 'Ada Admin', roles: ['admin'], groups: ['leads'] },
+  { email: 'auditor@example.test', name: 'Aude Auditor', roles: ['auditor'], groups: [] },
 ]
 
 /** One who is signed in: `home` is their SALLY_HOME. */
@@ -33,9 +43,9 @@ export async function signPeopleIn(
 ): Promise<readonly DemoPerson[]> {
   const known = await everybody(api)
   const signedIn: DemoPerson[] = []
-  for (const { email, name, roles } of people) {
+  for (const { email, name, roles, groups } of people) {
     const person =
-      known.get(email) ?? (await api.call('personCreate', { body: { email, name, roles } }))
+      known.get(email) ?? (await api.call('personCreate', { body: { email, name, roles, groups } }))
     const home = join(homesDirectory, email.split('@')[0]!)
     const { privateKeyPem, requestPem } = await createKeyAndRequest()
     const issued = await api.call('certificateIssue', {

@@ -21,6 +21,7 @@ export const dev: Person = {
   email: 'dev@example.test',
   name: 'Dev Eloper',
   roles: ['engineer'],
+  groups: [],
   state: 'active',
   createdAtMs: nowMs - hourMs,
 }

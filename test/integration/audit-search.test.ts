@@ -332,6 +332,7 @@ describe.each(engines)('the audit as it is read in a %s store', (engine) => {
       email: 'auditor@example.test',
       name: '',
       roles: ['auditor'],
+      groups: [],
       createdAtMs: 0,
       certificate: { serial: '1', expiresAtMs: 1 },
     } as const

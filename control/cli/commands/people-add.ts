@@ -6,7 +6,7 @@ import { withApi } from '../with-api.ts'
 
 const roleNames: Record<Role, true> = { engineer: true, admin: true, auditor: true }
 
-/** `sally people add EMAIL [--name NAME] [--role ROLE…]` */
+/** `sally people add EMAIL [--name NAME] [--role ROLE…] [--group GROUP…]` */
 export function declarePeopleAdd(command: Command, cli: Cli): void {
   command
     .argument('<email>', 'e-mail address')
@@ -16,10 +16,12 @@ export function declarePeopleAdd(command: Command, cli: Cli): void {
         .choices(Object.keys(roleNames))
         .default(['engineer']),
     )
-    .action(async (email: string, options: { name?: string; role: Role[] }) => {
+    .option('--group <group...>', 'groups of theirs, for the access flows')
+    .action(async (email: string, options: { name?: string; role: Role[]; group?: string[] }) => {
       const body = {
         email,
         roles: [...new Set(options.role)],
+        groups: [...new Set(options.group)],
         ...(options.name === undefined ? {} : { name: options.name }),
       }
       const person = await withApi(cli, ({ api }) => api.call('personCreate', { body }))

@@ -20,9 +20,12 @@ type PeopleRoute =
 export function peopleHandlers(control: Control): Pick<Handlers, PeopleRoute> {
   return {
     async whoami({ caller }) {
-      const { id, email, name, roles, createdAtMs } = caller
+      const { id, email, name, roles, groups, createdAtMs } = caller
       return {
-        person: { id, email, name, roles: [...roles], state: 'active', createdAtMs },
+        person: {
+          ...{ id, email, name, roles: [...roles], groups: [...groups] },
+          ...{ state: 'active', createdAtMs },
+        },
         realm: control.realm,
         certificate: { ...caller.certificate },
         controlTimeMs: nowMs(control.clock),
