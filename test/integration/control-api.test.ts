@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createKeyAndRequest } from '../../certs/request.ts'
 import { problem } from '../../control/api/problem.ts'
-import { routes, type Route } from '../../control/api/routes.ts'
+import { routes } from '../../control/api/routes.ts'
 import { verifyControlChain } from './verify-control-chain.ts'
 import { startPostgresServer, type PostgresServer } from './postgres-server.ts'
 import {
@@ -9,7 +9,6 @@ import {
   signIn,
   startTestControl,
   type RunningSite,
-  type TestCaller,
   type TestPerson,
   type TestProxy,
 } from './running-control.ts'
@@ -50,41 +49,6 @@ describe.each(['embedded', 'postgres'] as const)('the API over the %s store', (e
     site.admin.call('grantMake', {
       body: { person: person.person.email, resource, level: 'read', forMs, reason: 'ticket 7' },
     })
-
-  describe('who may call what', () => {
-    const callers = ['nobody', 'engineer', 'admin', 'auditor', 'proxy'] as const
-    const table = Object.entries<Route>(routes).flatMap(([name, route]) =>
-      callers.map((caller) => [name, caller, route] as const),
-    )
-    test.each(table)('%s as %s', async (name, caller, route) => {
-      const as: TestCaller = { nobody: {}, engineer, admin: lead, auditor, proxy }[caller]
-      const path = route.path
-        .replace('{id}', nobody)
-        .replace('{serial}', 'abc')
-        .replace('{name}', 'nowhere')
-        .replace('{sha256}', '0'.repeat(64))
-      // Nothing that fits: whoever is let in gets as far as the complaint about it.
-      const body = route.method === 'GET' ? undefined : { nonsense: true }
-      const answer = await site.ask(as, route.method, path, body)
-      const mayCall =
-        route.access === 'anyone' ||
-        (route.access === 'proxy'
-          ? caller === 'proxy'
-          : caller !== 'proxy' && caller !== 'nobody' && route.access.includes(caller))
-      const expected = mayCall ? undefined : caller === 'nobody' ? 401 : refusalOf(caller, route)
-      if (expected === undefined) expect([401, 403, 500]).not.toContain(answer.status)
-      else expect(`${name} ${answer.status}`).toBe(`${name} ${expected}`)
-      if (answer.status >= 400 && name !== 'readiness') {
-        expect(answer.contentType).toMatch(/^application\/problem\+json/)
-        expect(problem.parse(answer.body).status).toBe(answer.status)
-      }
-    })
-
-    /** Certificates of the wrong kind are no evidence; people of the wrong role are known, and not allowed. */
-    function refusalOf(caller: string, route: Route): number {
-      return caller === 'proxy' || route.access === 'proxy' ? 401 : 403
-    }
-  })
 
   test('every answer carries the headers that keep browsers and caches away', async () => {
     const { headers } = await site.ask({}, 'GET', '/healthz')

@@ -39,7 +39,13 @@ export interface RunningSite {
   addPerson(email: string, roles: Role[]): Promise<TestPerson>
   addProxy(group?: string): Promise<TestProxy>
   /** Asks as somebody, and returns what came. */
-  ask(caller: TestCaller, method: string, path: string, body?: unknown): Promise<RawAnswer>
+  ask(
+    caller: TestCaller,
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<RawAnswer>
   close(): Promise<void>
 }
 export interface RawAnswer {
@@ -118,7 +124,8 @@ export async function startTestControl(
       }
       return { joined, ...caller, api: open(caller) }
     },
-    ask: (caller, method, path, body) => ask(running.url, authorityPem, caller, method, path, body),
+    ask: (caller, method, path, body, headers) =>
+      ask({ baseUrl: running.url, authorityPem, caller, method, path, body, headers }),
     async close() {
       for (const api of opened) api.close()
       await running.close(1_000)
@@ -141,14 +148,18 @@ export async function signIn(
   return { person, serial, ...caller, api: open(caller) }
 }
 
-function ask(
-  baseUrl: string,
-  authorityPem: string,
-  caller: TestCaller,
-  method: string,
-  path: string,
-  body: unknown,
-): Promise<RawAnswer> {
+interface Question {
+  readonly baseUrl: string
+  readonly authorityPem: string
+  readonly caller: TestCaller
+  readonly method: string
+  readonly path: string
+  readonly body: unknown
+  readonly headers: Record<string, string> | undefined
+}
+
+function ask(question: Question): Promise<RawAnswer> {
+  const { baseUrl, authorityPem, caller, method, path, body, headers } = question
   const isRaw = Buffer.isBuffer(body) || typeof body === 'string'
   const bytes = body === undefined ? undefined : isRaw ? body : JSON.stringify(body)
   return new Promise((resolve, reject) => {
@@ -160,7 +171,10 @@ function ask(
         ca: authorityPem,
         ...(caller.certificatePem === undefined ? {} : { cert: caller.certificatePem }),
         ...(caller.privateKeyPem === undefined ? {} : { key: caller.privateKeyPem }),
-        headers: bytes === undefined ? {} : { 'content-type': 'application/json' },
+        headers: {
+          ...(bytes === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
       },
       (response) => {
         const chunks: Buffer[] = []

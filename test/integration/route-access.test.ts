@@ -1,0 +1,207 @@
+/**
+ * Every route × every kind of caller, over TLS. The table is written by hand and is not derived from `access`: a new
+ * route fails here (and does not compile) until somebody has said whom it lets in.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { problem } from '../../control/api/problem.ts'
+import { feedPath, routes, type Route, type RouteName } from '../../control/api/routes.ts'
+import {
+  startTestControl,
+  type RawAnswer,
+  type RunningSite,
+  type TestCaller,
+} from './running-control.ts'
+
+const roles = ['engineer', 'admin', 'auditor'] as const
+type LetIn = (typeof roles)[number] | 'proxy'
+
+/** Whom a route lets in; `anyone` also without evidence. Everybody else is refused. */
+const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
+  health: 'anyone',
+  readiness: 'anyone',
+  whoami: ['engineer', 'admin', 'auditor'],
+  people: ['admin', 'auditor'],
+  personCreate: ['admin'],
+  personRevoke: ['admin'],
+  personRestore: ['admin'],
+  certificateIssue: ['admin'],
+  certificateRevoke: ['admin'],
+  resources: ['engineer', 'admin', 'auditor'],
+  resourcesApply: ['admin'],
+  grants: ['engineer', 'admin', 'auditor'],
+  grant: ['engineer', 'admin', 'auditor'],
+  grantMake: ['admin'],
+  grantExtend: ['admin'],
+  grantRevoke: ['admin'],
+  sessions: ['engineer', 'admin', 'auditor'],
+  session: ['engineer', 'admin', 'auditor'],
+  sessionCut: ['admin'],
+  auditSearch: ['auditor'],
+  auditActions: ['admin', 'auditor'],
+  auditSegments: ['admin', 'auditor'],
+  auditKeys: ['admin', 'auditor'],
+  auditStatus: ['admin', 'auditor'],
+  groups: ['admin', 'auditor'],
+  groupCreate: ['admin'],
+  joinToken: ['admin'],
+  proxyJoin: 'anyone',
+  proxyRenew: ['proxy'],
+  proxySegments: ['proxy'],
+  proxyBlob: ['proxy'],
+  proxyQuarantine: ['proxy'],
+}
+
+/**
+ * An auditor reads and changes nothing. What is not a GET and lets an auditor in anyway is about the person themselves
+ * (their own sign-in, their own tokens), and is written down here, one by one.
+ */
+const concernsOnlyOneself: readonly RouteName[] = []
+
+const names = Object.keys(routes) as RouteName[]
+const roleless = [
+  'nobody',
+  'stranger',
+  'revoked person',
+  'revoked certificate',
+  'restored',
+] as const
+const callers = [...roles, 'proxy', ...roleless] as const
+type Caller = (typeof callers)[number]
+
+let site: RunningSite
+let evidence: Record<Caller, TestCaller>
+
+beforeAll(async () => {
+  const [here, elsewhere] = await Promise.all([startTestControl(), startTestControl()])
+  site = here
+  try {
+    // Of the roles that would let them in everywhere, so that nothing but the revocation refuses them.
+    const whole = (who: string) => site.addPerson(`${who}@example.test`, [...roles])
+    const gone = await whole('gone')
+    const lost = await whole('lost')
+    const back = await whole('back')
+    const reason = { reason: 'a test' }
+    await site.admin.call('personRevoke', { params: { id: gone.person.id }, body: reason })
+    await site.admin.call('certificateRevoke', { params: { serial: lost.serial }, body: reason })
+    await site.admin.call('personRevoke', { params: { id: back.person.id }, body: reason })
+    await site.admin.call('personRestore', { params: { id: back.person.id }, body: reason })
+    evidence = {
+      engineer: await site.addPerson('dev@example.test', ['engineer']),
+      admin: await site.addPerson('lead@example.test', ['admin']),
+      auditor: await site.addPerson('auditor@example.test', ['auditor']),
+      proxy: await site.addProxy(),
+      nobody: {},
+      stranger: await elsewhere.addPerson('dev@example.test', [...roles]),
+      'revoked person': gone,
+      'revoked certificate': lost,
+      restored: back,
+    }
+  } finally {
+    await elsewhere.close()
+  }
+})
+afterAll(() => site.close())
+
+/** 401: no evidence that counts; 403: known, and not allowed; undefined: let in. */
+function expectedRefusal(name: RouteName, caller: Caller): 401 | 403 | undefined {
+  const who = letIn[name]
+  if (who === 'anyone' || who.some((one) => one === caller)) return undefined
+  const known = roles.some((role) => role === caller) && !who.includes('proxy')
+  return known ? 403 : 401
+}
+
+function call(name: RouteName, caller: Caller, method?: string): Promise<RawAnswer> {
+  const route: Route = routes[name]
+  const path = route.path
+    .replace('{id}', '00000000-0000-4000-8000-000000000000')
+    .replace('{serial}', 'abc')
+    .replace('{sha256}', '0'.repeat(64))
+    .replace(/\{\w+\}/g, 'nowhere')
+  // Nothing that fits: whoever is let in gets as far as the complaint about it.
+  const body = route.method === 'GET' || method !== undefined ? undefined : { nonsense: true }
+  return site.ask(evidence[caller], method ?? route.method, path, body)
+}
+
+test('the table names every route, and no other', () => {
+  expect(Object.keys(letIn).sort()).toEqual([...names].sort())
+})
+
+describe.each(callers)('%s', (caller) => {
+  test.each(names)('%s', async (name) => {
+    const answer = await call(name, caller)
+    const expected = expectedRefusal(name, caller)
+    if (expected === undefined) expect([401, 403, 500]).not.toContain(answer.status)
+    else expect(answer.status, JSON.stringify(answer.body)).toBe(expected)
+    if (answer.status < 400 || name === 'readiness') return
+    expect(answer.contentType).toMatch(/^application\/problem\+json/)
+    expect(problem.parse(answer.body).status).toBe(answer.status)
+  })
+
+  test('a HEAD is let in no further than its GET', async () => {
+    const gets = names.filter((name) => routes[name].method === 'GET')
+    for (const name of gets) {
+      const { status } = await call(name, caller, 'HEAD')
+      const expected = expectedRefusal(name, caller)
+      if (expected !== undefined) expect(status, name).toBe(expected)
+    }
+  })
+})
+
+test('no other method does anything', async () => {
+  for (const name of names) {
+    const taken = names
+      .filter((other) => routes[other].path === routes[name].path)
+      .map((other): string => routes[other].method)
+    for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
+      if (taken.includes(method)) continue
+      expect((await call(name, 'admin', method)).status, `${method} ${name}`).toBe(404)
+    }
+  }
+})
+
+test('an auditor is refused by every route that changes anything', () => {
+  const changing = names.filter((name) => routes[name].method !== 'GET')
+  const open = changing.filter((name) => letIn[name].includes('auditor'))
+  expect(open).toEqual(concernsOnlyOneself)
+  // What anybody may call needs a secret of its own.
+  const anyones = changing.filter((name) => letIn[name] === 'anyone')
+  expect(anyones).toEqual(['proxyJoin'])
+  for (const name of changing) {
+    if (concernsOnlyOneself.includes(name) || anyones.includes(name)) continue
+    expect(expectedRefusal(name, 'auditor'), name).toBeDefined()
+  }
+})
+
+test('only a proxy’s certificate opens the feed', async () => {
+  for (const caller of callers) {
+    if (caller === 'proxy') continue
+    const answer = await site.ask(evidence[caller], 'GET', feedPath, undefined, {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+      'sec-websocket-version': '13',
+    })
+    expect(answer.status, caller).toBe(401)
+  }
+})
+
+test('headers that proxies in front would set change nobody', async () => {
+  for (const headers of [
+    { 'x-forwarded-user': 'admin@example.test', 'x-remote-user': 'admin@example.test' },
+    { authorization: 'Bearer admin', 'x-client-cert': 'admin', 'x-ssl-client-verify': 'SUCCESS' },
+    { 'x-http-method-override': 'GET', 'x-original-url': '/healthz', 'x-rewrite-url': '/healthz' },
+    { host: 'localhost', 'x-forwarded-for': '127.0.0.1', forwarded: 'for=127.0.0.1' },
+  ]) {
+    const people = await site.ask(evidence.engineer, 'GET', '/v1/people', undefined, headers)
+    expect(people.status).toBe(403)
+    const whoami = await site.ask({}, 'GET', '/v1/whoami', undefined, headers)
+    expect(whoami.status).toBe(401)
+  }
+})
+
+test('paths written in other ways reach nothing that the plain path refuses', async () => {
+  for (const path of ['/v1//people', '/v1/people/', '/V1/PEOPLE', '/v1/./people', '/v1/%70eople']) {
+    const { status } = await site.ask(evidence.engineer, 'GET', path)
+    expect([403, 404], path).toContain(status)
+  }
+})
