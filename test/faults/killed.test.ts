@@ -2,8 +2,10 @@
  * kill -9 of the proxy and of control at random moments under load: every statement whose result a client saw is in
  * the store exactly once, and the chain verifies.
  */
-import { readFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Client } from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -60,28 +62,76 @@ const load = async (round: string, index: number, seen: string[], stop: AbortSig
   }
 }
 
-const stored = async (): Promise<ActivityView[]> =>
+/**
+ * The same with pgbench. It says each statement that a client sends, and a client sends its next one when it has the result of
+ * the one before. A pgbench that lost its connections ends, and another one takes its place.
+ */
+const pgbenchLoad = async (round: string, seen: string[], stop: AbortSignal) => {
+  const script = join(site.directory, `killed-${round}.sql`)
+  writeFileSync(
+    script,
+    `\\set id random(1, 1000000000000000)\nselect 'killed-${round}-:id-end' as marker, 1 as killed_load;\n`,
+  )
+  while (!stop.aborted) {
+    const pgbench = spawn(
+      'pgbench',
+      [
+        ...['-n', '--debug', '-M', 'simple', '-c', String(clients), '-T', '600'],
+        // As fast as it can is more than a search looks up in a minute.
+        ...['-R', '300', '-f', script],
+      ],
+      {
+        env: { ...process.env, ...site.libpq('dev', { PGUSER: 'dev' }) },
+        stdio: ['ignore', 'ignore', 'pipe'],
+      },
+    )
+    const end = (): boolean => pgbench.kill('SIGTERM')
+    stop.addEventListener('abort', end)
+    const sent = new Map<string, string>()
+    for await (const line of createInterface({ input: pgbench.stderr })) {
+      const [, client, marker] = /client (\d+) sending .*(killed-\w+-\d+-end)/.exec(line) ?? []
+      if (client === undefined || marker === undefined) continue
+      const before = sent.get(client)
+      if (before !== undefined) seen.push(before)
+      sent.set(client, marker)
+    }
+    stop.removeEventListener('abort', end)
+    await wait(100)
+  }
+}
+
+const stored = async (round: string): Promise<ActivityView[]> =>
   (
     await site.sallyJson<{ items: ActivityView[] }>(
       'auditor',
       ...['audit', 'search', 'killed_load', '--all'],
     )
-  ).items
+  ).items.filter((one) => markerOf(one).startsWith(`killed-${round}-`))
+
+/** From its parameter, or from the text itself. */
+const markerOf = ({ parameters: [first], text }: ActivityView): string =>
+  first?.form === 'text' ? first.value : (/killed-\w+-\d+-end/.exec(text)?.[0] ?? '')
+
+const victims = ['proxy', 'control'] as const
+const loads = ['library', 'pgbench'] as const
 
 test.for(
-  Array.from({ length: rounds }, (_, round) => [
-    `${round}p`,
-    'proxy' as const,
-    `${round}c`,
-    'control' as const,
-  ]).flatMap(([a, b, c, d]) => [
-    [a, b],
-    [c, d],
-  ]) as [string, 'proxy' | 'control'][],
-)('round %s: the %s is killed and nothing that was seen is lost', async ([round, victim]) => {
+  Array.from({ length: rounds }, (_, round) =>
+    victims.map((victim) => ({
+      round: `${round}${victim}`,
+      victim,
+      // Each victim under each load, in turn.
+      kind: loads[(round + victims.indexOf(victim)) % loads.length]!,
+    })),
+  ).flat(),
+)('round $round: kill -9 in the middle of $kind loses nothing that was seen', async (one) => {
+  const { round, victim, kind } = one
   const seen: string[] = []
   const stop = new AbortController()
-  const loads = Array.from({ length: clients }, (_, index) => load(round, index, seen, stop.signal))
+  const running =
+    kind === 'pgbench'
+      ? [pgbenchLoad(round, seen, stop.signal)]
+      : Array.from({ length: clients }, (_, index) => load(round, index, seen, stop.signal))
   await eventually(
     () => seen.length,
     (count) => count > 50,
@@ -95,7 +145,7 @@ test.for(
     60_000,
   )
   stop.abort()
-  await Promise.all(loads)
+  await Promise.all(running)
   // Control was perhaps the victim, and is on its way back.
   await eventually(
     () => site.sally('auditor', 'whoami'),
@@ -103,25 +153,22 @@ test.for(
     60_000,
   )
   const mine = await eventually(
-    async () =>
-      (await stored()).filter((one) =>
-        one.parameters.some(
-          (each) => each.form === 'text' && each.value.startsWith(`killed-${round}-`),
-        ),
-      ),
-    (found) => found.length >= seen.length,
+    () => stored(round),
+    (found) => {
+      const there = new Set(found.map(markerOf))
+      return seen.every((marker) => there.has(marker))
+    },
     60_000,
   )
   const times = new Map<string, number>()
-  for (const { parameters } of mine) {
-    const [marker] = parameters
-    const value = marker?.form === 'text' ? marker.value : ''
-    times.set(value, (times.get(value) ?? 0) + 1)
+  for (const activity of mine) {
+    const marker = markerOf(activity)
+    times.set(marker, (times.get(marker) ?? 0) + 1)
   }
   expect(seen.filter((marker) => times.get(marker) !== 1)).toEqual([])
   // A statement that was on its way when the proxy died has an outcome, if only `unknown`.
   await eventually(
-    async () => (await stored()).filter((one) => one.outcome === null).length,
+    async () => (await stored(round)).filter(({ outcome }) => outcome === null).length,
     (open) => open === 0,
     30_000,
   )
