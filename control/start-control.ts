@@ -13,6 +13,7 @@ import { openAudit, type Audit } from './audit/open-audit.ts'
 import { getSession } from './audit/sessions.ts'
 import { bootstrapAdmin } from './bootstrap-admin.ts'
 import { appendControlAction, createControlChain } from './chain/append-action.ts'
+import { readAction } from './chain/read-action.ts'
 import { readControlSegments } from './chain/read-segments.ts'
 import {
   defaultSettings,
@@ -186,6 +187,7 @@ async function start(
     readProxyPresence: () => readProxyPresence(state, control),
     appendAction: (action) =>
       state.transaction((sql) => appendControlAction(sql, chain, ownActor, action)),
+    readAction: (number) => readAction(state, realm, number),
   })
   closers.push(() => audit.close())
 
@@ -231,6 +233,7 @@ async function start(
   let drainMs = 10_000
   closers.push(() => {
     proxies.close()
+    audit.endWaits()
     return api.close(drainMs)
   })
   closers.push(keepRenewed(control, hosts, certificate.renewAtMs, (next) => api.use(next)))

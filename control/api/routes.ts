@@ -174,6 +174,16 @@ export const routes = {
     params: byId,
     response: shapes.session,
   },
+  sessionWatch: {
+    method: 'GET',
+    path: '/v1/sessions/{id}/activities',
+    summary:
+      'Follows a session from its first statement on: ask again with `next`; each watch is audited, once',
+    access: ['auditor'],
+    params: byId,
+    query: shapes.watchQuery,
+    response: shapes.watchPage,
+  },
   sessionCut: {
     method: 'POST',
     path: '/v1/sessions/{id}/cut',

@@ -177,12 +177,16 @@ export const sessionsQuery = pageQuery.extend({
   state: z.enum(['live', 'closed', 'all']).default('all'),
 })
 
+const outcomeStatus = z.enum(Object.keys(outcomeStatuses) as [keyof typeof outcomeStatuses])
 export const auditQuery = pageQuery.extend({
   /** Part of the text, case-insensitive. */
   text: text(1_000).optional(),
   person: names.email.optional(),
   resource: names.resourceName.optional(),
   session: names.id.optional(),
+  level: names.level.optional(),
+  /** `running`: none yet. */
+  outcome: z.enum(['running', ...outcomeStatus.options]).optional(),
   since: moment.optional(),
   until: moment.optional(),
   order: z.enum(['newest', 'oldest']).default('newest'),
@@ -192,7 +196,6 @@ const parameter = z.discriminatedUnion('form', [
   z.strictObject({ form: z.literal('null') }),
   z.strictObject({ form: z.literal('binary'), hex: z.string() }),
 ])
-const outcomeStatus = z.enum(Object.keys(outcomeStatuses) as [keyof typeof outcomeStatuses])
 export const activity = z.strictObject({
   proxyId: names.id,
   epoch: text(64),
@@ -201,6 +204,7 @@ export const activity = z.strictObject({
   personEmail: names.email,
   resource: names.resourceName,
   protocol: names.protocol,
+  level: names.level,
   kind: text(32),
   /** Microseconds since 1970, as the proxy's clock had it. */
   atUs: z.int().nonnegative(),
@@ -231,6 +235,21 @@ export const auditPage = z.strictObject({
   next: cursor.nullable(),
   /** How far the index is behind what was received. */
   indexLagMs: z.int().nonnegative(),
+})
+export const watchQuery = z.strictObject({
+  /** Without one a new watch begins, which is a reading on record. */
+  cursor: text(8_192).optional(),
+  limit: pageSize,
+  /** Answers as soon as there is something, at the latest after this. */
+  waitMs: z.coerce.number().int().min(0).max(10_000).default(0),
+})
+export const watchPage = z.strictObject({
+  session,
+  /** What was done since, oldest first. Once more, with its outcome, what came without one before. */
+  items: z.array(activity),
+  next: text(8_192),
+  /** The session is over, and this is the last of it. */
+  ended: z.boolean(),
 })
 export const controlAction = z.strictObject({
   sequence: z.int().nonnegative(),

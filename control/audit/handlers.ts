@@ -9,6 +9,7 @@ import type { AuditContext } from './dependencies.ts'
 import { readIndexLagMs, type Indexer } from './indexer.ts'
 import { quarantine } from './quarantine.ts'
 import { readSegments, type ReadControlSegments } from './read-segments.ts'
+import { createWatches, type ReadAction } from './watches.ts'
 import { searchActivities } from './search-activities.ts'
 import { getSession, listSessions, type SessionScope } from './sessions.ts'
 import { readAuditStatus, type ReadProxyPresence } from './status.ts'
@@ -19,11 +20,15 @@ export interface AuditHandlerDependencies {
   readonly indexer: Pick<Indexer, 'ring'>
   readonly readControlSegments: ReadControlSegments
   readonly readProxyPresence: ReadProxyPresence
+  readonly readAction: ReadAction
+  /** Aborts when control stops: nothing waits any more. */
+  readonly stopping: AbortSignal
 }
 
 type AuditRoute =
   | 'sessions'
   | 'session'
+  | 'sessionWatch'
   | 'auditSearch'
   | 'auditSegments'
   | 'auditKeys'
@@ -37,8 +42,12 @@ export function auditHandlers({
   indexer,
   readControlSegments,
   readProxyPresence,
+  readAction,
+  stopping,
 }: AuditHandlerDependencies): Pick<Handlers, AuditRoute> {
   return {
+    sessionWatch: createWatches({ context, readAction, stopping }),
+
     sessions: ({ caller }, { query }) => listSessions(context, query, scopeOf(caller)),
 
     session: ({ caller }, { params }) => getSession(context, params.id, scopeOf(caller)),

@@ -32,6 +32,9 @@ const retryMs = 30_000
  */
 const pauseShare = { busy: 16, quiet: 0.25 }
 const pauseMsMax = 3_000
+/** So few entries are somebody at a terminal, whom an auditor may watch: they are searchable within a second. */
+const fewEntries = 200
+const fewPauseMsMax = 100
 /** Within a pause it looks this often whether they have become quiet. */
 const lookMs = 100
 const busyMs = 1_000
@@ -52,6 +55,8 @@ export function createIndexer(context: AuditContext, options: IndexerOptions = {
     rungAtMs: -Infinity,
     sliceAtMs: 0,
     lagMs: 0,
+    /** Of the segment at hand. */
+    entries: 0,
     running: undefined as Promise<void> | undefined,
     /** Aborted by whoever waits for the end of the work: no more pauses. */
     hurry: new AbortController(),
@@ -66,7 +71,8 @@ export function createIndexer(context: AuditContext, options: IndexerOptions = {
     while (pauses && !state.closed && !state.hurry.signal.aborted) {
       const nowMs = clock.monotonicMs()
       const busy = nowMs - state.rungAtMs < busyMs && state.lagMs < lagMsMax
-      const pauseMs = Math.min(pauseMsMax, tookMs * (busy ? pauseShare.busy : pauseShare.quiet))
+      const longestMs = state.entries <= fewEntries ? fewPauseMsMax : pauseMsMax
+      const pauseMs = Math.min(longestMs, tookMs * (busy ? pauseShare.busy : pauseShare.quiet))
       const leftMs = beganMs + pauseMs - nowMs
       pauses = leftMs >= 1
       if (pauses) await sleep(clock, Math.min(leftMs, lookMs), state.hurry.signal).catch(() => {})
@@ -81,6 +87,7 @@ export function createIndexer(context: AuditContext, options: IndexerOptions = {
     for (const [chainId, atMs] of retryAtMs) if (atMs <= nowMs) retryAtMs.delete(chainId)
     const segment = await claimSegment(context, replica, [...retryAtMs.keys()])
     if (segment === undefined) return false
+    state.entries = segment.lastSequence - segment.indexedSequence
     try {
       await indexSegment(context, partitions, segment, {
         entriesAtOnce: options.entriesAtOnce ?? 2_000,

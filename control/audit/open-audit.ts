@@ -12,6 +12,7 @@ import { createAuditMetrics } from './metrics.ts'
 import type { ReadControlSegments } from './read-segments.ts'
 import { runRetention } from './retention.ts'
 import type { ReadProxyPresence } from './status.ts'
+import type { ReadAction } from './watches.ts'
 
 export interface AuditOptions {
   readonly store: Store
@@ -25,12 +26,15 @@ export interface AuditOptions {
   readonly readControlSegments: ReadControlSegments
   readonly readProxyPresence: ReadProxyPresence
   /** Writes what control did by itself into its own chain; resolves once it is durable. */
-  readonly appendAction: (action: ControlAction) => Promise<void>
+  readonly appendAction: (action: ControlAction) => Promise<unknown>
+  readonly readAction: ReadAction
 }
 
 export interface Audit {
   readonly context: AuditContext
   readonly handlers: ReturnType<typeof auditHandlers>
+  /** Whoever waits for something new is answered now. */
+  endWaits(): void
   /** Stops indexing and retention after what is at hand. */
   close(): Promise<void>
 }
@@ -46,11 +50,14 @@ export async function openAudit(options: AuditOptions): Promise<Audit> {
   const context: AuditContext = { store, realm, envelope, signer, clock, log, metrics }
   await rememberControlKey(context)
   const indexer = createIndexer(context)
+  const stopping = new AbortController()
   const retention = startRetention(context, options.appendAction)
   return {
     context,
-    handlers: auditHandlers({ ...options, context, indexer }),
+    handlers: auditHandlers({ ...options, context, indexer, stopping: stopping.signal }),
+    endWaits: () => stopping.abort(),
     async close() {
+      stopping.abort()
       await retention.stop()
       await indexer.close()
     },

@@ -17,7 +17,7 @@ export interface ExpiredSession {
 
 export interface RetentionOptions {
   /** Called before anything is deleted, for control's own chain: when it rejects, nothing is. */
-  readonly announce: (expired: readonly ExpiredSession[]) => Promise<void>
+  readonly announce: (expired: readonly ExpiredSession[]) => Promise<unknown>
   /** Sessions in one transaction. Default 20. */
   readonly sessionsAtOnce?: number
   /** Between two transactions; false ends the run early. */

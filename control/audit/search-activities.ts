@@ -1,14 +1,14 @@
 import { setImmediate } from 'node:timers/promises'
 import { z } from 'zod'
-import type { ActivityParameter } from '../api/activity.ts'
+import { outcomeStatuses } from '../api/activity.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { ActivityView, auditQuery } from '../api/shapes.ts'
 import { QueryError } from '../store/query-error.ts'
 import type { Sql } from '../store/store.ts'
+import { selectActivities, viewOf, type ActivityViewRow } from './activity-view.ts'
 import { cleanText } from './clean-text.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
 import type { AuditContext } from './dependencies.ts'
-import { kindName, statusName } from './index-rows.ts'
 
 export type ActivityQuery = z.output<typeof auditQuery>
 
@@ -50,13 +50,13 @@ export async function searchActivities(
   const endMs = clock.monotonicMs() + limits.deadlineMs
   const items: ActivityView[] = []
   let from = query.cursor === undefined ? undefined : decodeCursor(place, query.cursor)
-  const like = await likeExpression(store, query.text)
+  const sieves = await sievesOf(store, query)
   for (;;) {
     const left = query.limit - items.length
     const { rows, end } = await bounded(store, limits.statementMs, async (sql) => {
       const to =
-        like === undefined ? undefined : await search.windowEnd(sql, from, limits.rowsAtOnce)
-      return { rows: await search.rows(sql, from, to, like, left + 1), end: to }
+        sieves.length === 0 ? undefined : await search.windowEnd(sql, from, limits.rowsAtOnce)
+      return { rows: await search.rows(sql, from, to, sieves, left + 1), end: to }
     })
     items.push(...rows.slice(0, left).map(viewOf))
     if (rows.length > left) return { items, next: encodeCursor(placeOf(rows[left - 1]!)) }
@@ -97,9 +97,9 @@ interface Search {
     sql: Sql,
     from: Place | undefined,
     to: Place | undefined,
-    like: Like | undefined,
+    sieves: readonly Sieve[],
     limit: number,
-  ): Promise<Row[]>
+  ): Promise<ActivityViewRow[]>
 }
 
 function createSearch(realm: string, query: ActivityQuery): Search {
@@ -142,42 +142,62 @@ function createSearch(realm: string, query: ActivityQuery): Search {
       return rows[0] && placeOf(rows[0])
     },
 
-    async rows(sql, from, to, like, limit) {
+    async rows(sql, from, to, sieves, limit) {
       const [conditions, values] = where(from, to)
-      const matches = like === undefined ? '' : `and ${like.expression(values.length + 1)}`
-      if (like !== undefined) values.push(like.pattern)
-      // Joined after the limit: the index alone finds the rows.
-      return sql.query<Row>(
-        `select a.*, c.proxy_id, c.epoch, s.protocol,
-           a.outcome_status is null and s.end_reason = 'proxy-lost'
-             and p.indexed_sequence >= c.last_sequence as outcome_lost
-         from (select a.* from audit_activities a where ${conditions} ${matches} ${order} limit ${limit}) a
-           join audit_chains c using (chain_id)
-           join index_progress p using (chain_id)
-           join sessions s on s.realm = a.realm and s.session_id = a.session_id
-         ${order}`,
-        values,
-      )
+      const wanted = [conditions]
+      for (const { condition, value } of sieves) {
+        values.push(value)
+        wanted.push(condition(`$${values.length}`))
+      }
+      const matching = `select a.* from audit_activities a where ${wanted.join(' and ')} ${order} limit ${limit}`
+      return sql.query<ActivityViewRow>(`${selectActivities(matching)} ${order}`, values)
     },
   }
 }
 
-interface Like {
-  pattern: string
-  expression(parameter: number): string
+/** A condition that no index answers: rows are looked at one by one, in windows. */
+interface Sieve {
+  readonly value: unknown
+  readonly condition: (parameter: string) => string
 }
 
+async function sievesOf(sql: Sql, { text, level, outcome }: ActivityQuery): Promise<Sieve[]> {
+  const sieves: Sieve[] = []
+  if (text !== undefined && text !== '') sieves.push(await textSieve(sql, text))
+  if (level !== undefined) {
+    const condition = (parameter: string): string =>
+      `exists (select from sessions s where s.realm = a.realm and s.session_id = a.session_id and s.level = ${parameter})`
+    sieves.push({ value: level, condition })
+  }
+  if (outcome === 'running') {
+    const condition = (parameter: string): string =>
+      `a.outcome_status is null and ${outcomeLost} is distinct from ${parameter}::boolean`
+    sieves.push({ value: true, condition })
+  } else if (outcome !== undefined) {
+    const orLost = outcome === 'unknown' ? `or a.outcome_status is null and ${outcomeLost}` : ''
+    const condition = (parameter: string): string => `(a.outcome_status = ${parameter} ${orLost})`
+    sieves.push({ value: outcomeStatuses[outcome], condition })
+  }
+  return sieves
+}
+
+/** As `selectActivities` has it: its proxy died before it said how this went. */
+const outcomeLost = `exists (
+  select from sessions s join index_progress p on p.chain_id = a.chain_id
+    join audit_chains c on c.chain_id = a.chain_id
+  where s.realm = a.realm and s.session_id = a.session_id and s.end_reason = 'proxy-lost'
+    and p.indexed_sequence >= c.last_sequence)`
+
 /** Part of a text, whatever its case; `%`, `_` and `\` stand for themselves. */
-async function likeExpression(sql: Sql, text: string | undefined): Promise<Like | undefined> {
-  if (text === undefined || text === '') return undefined
+async function textSieve(sql: Sql, text: string): Promise<Sieve> {
   // Letters beyond ASCII fold only under a collation that knows them; PostgreSQL has this one from 17 on.
   const rows = await sql.query<{ found: boolean }>(
     `select exists (select 1 from pg_collation where collname = 'pg_c_utf8') as found`,
   )
   const collation = rows[0]?.found === true ? 'collate pg_catalog."pg_c_utf8"' : ''
   return {
-    pattern: `%${cleanText(text).replace(/[\\%_]/g, String.raw`\$&`)}%`,
-    expression: (parameter) => `a.text ${collation} ilike $${parameter} escape '\\'`,
+    value: `%${cleanText(text).replace(/[\\%_]/g, String.raw`\$&`)}%`,
+    condition: (parameter) => `a.text ${collation} ilike ${parameter} escape '\\'`,
   }
 }
 
@@ -187,72 +207,6 @@ interface PlaceRow {
   sequence: number
 }
 
-interface Row extends PlaceRow {
-  session_id: string
-  person_email: string
-  resource: string
-  kind: number
-  text: string
-  text_blob: string | null
-  text_blob_bytes: number | null
-  prepared_name: string
-  parameters: ActivityParameter[]
-  parameters_blob: string | null
-  parameters_blob_bytes: number | null
-  redacted: boolean
-  outcome_status: number | null
-  outcome_rows: number | null
-  outcome_bytes_up: number | null
-  outcome_bytes_down: number | null
-  outcome_duration_us: number | null
-  outcome_tag: string | null
-  outcome_error_code: string | null
-  outcome_error_text: string | null
-  proxy_id: string
-  epoch: string
-  protocol: ActivityView['protocol']
-  /** Its proxy died before it said how this went. */
-  outcome_lost: boolean | null
-}
-
 function placeOf(row: PlaceRow): Place {
   return [row.at_us, row.chain_id, row.sequence]
-}
-
-const blobOf = (sha256: string | null, bytes: number | null): ActivityView['textBlob'] =>
-  sha256 === null ? null : { sha256, bytes: bytes ?? 0 }
-
-function viewOf(row: Row): ActivityView {
-  return {
-    proxyId: row.proxy_id,
-    epoch: row.epoch,
-    sequence: row.sequence,
-    sessionId: row.session_id,
-    personEmail: row.person_email,
-    resource: row.resource,
-    protocol: row.protocol,
-    kind: kindName(row.kind),
-    atUs: row.at_us,
-    text: row.text,
-    textBlob: blobOf(row.text_blob, row.text_blob_bytes),
-    preparedName: row.prepared_name,
-    parameters: row.parameters,
-    parametersBlob: blobOf(row.parameters_blob, row.parameters_blob_bytes),
-    redacted: row.redacted,
-    outcome: outcomeOf(row),
-  }
-}
-
-function outcomeOf(row: Row): ActivityView['outcome'] {
-  if (row.outcome_status === null && row.outcome_lost !== true) return null
-  return {
-    status: row.outcome_status === null ? 'unknown' : statusName(row.outcome_status),
-    rows: row.outcome_rows,
-    bytesUp: row.outcome_bytes_up ?? 0,
-    bytesDown: row.outcome_bytes_down ?? 0,
-    durationUs: row.outcome_duration_us ?? 0,
-    tag: row.outcome_tag ?? '',
-    errorCode: row.outcome_error_code ?? '',
-    errorText: row.outcome_error_text ?? '',
-  }
 }

@@ -38,14 +38,15 @@ const targetCharactersMax = 512
 
 /**
  * Appends one batch with one entry to the chain, within the caller's transaction on the state store, and signs the new head.
- * Holds the chain's lock to the commit: append as late as you can, after the locks of rows and before the feed.
+ * Holds the chain's lock to the commit: append as late as you can, after the locks of rows and before the feed. Returns the
+ * number of the action in the chain.
  */
 export async function appendControlAction(
   sql: Sql,
   chain: ControlChain,
   actor: Actor,
   { action, target, details }: ControlAction,
-): Promise<void> {
+): Promise<number> {
   await takeLock(sql, 'chain', chain.realm)
   const [head] = await sql.query<{ batch: number; sequence: number; link: Buffer }>(
     'select batch, sequence, link from control_chain where realm = $1 order by batch desc limit 1',
@@ -88,6 +89,7 @@ export async function appendControlAction(
       atMs,
     ],
   )
+  return number
 }
 
 function encode(

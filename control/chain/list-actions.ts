@@ -1,21 +1,13 @@
 import { z } from 'zod'
 import { decodeBatch, payloadFields } from '../api/audit/decode.ts'
-import type { ControlActionMeta } from '../api/audit/format.ts'
 import type { controlAction } from '../api/shapes.ts'
 import { decodeCursor, encodeCursor } from '../audit/cursor.ts'
 import type { Sql } from '../store/store.ts'
 import type { ControlChain } from './append-action.ts'
+import { actionMeta } from './read-action.ts'
 import { batchOf } from './read-segments.ts'
 
 type ActionView = z.output<typeof controlAction>
-
-const metaShape: z.ZodType<ControlActionMeta> = z.object({
-  action: z.string(),
-  actor: z.string(),
-  actorEmail: z.string(),
-  target: z.string(),
-  remoteAddress: z.string(),
-})
 
 /** Newest first, read from the chain itself: there is no second copy that could differ. */
 export async function listActions(
@@ -47,7 +39,7 @@ export async function listActions(
 
 function viewOf(bytes: Buffer): ActionView {
   const [entry] = decodeBatch(bytes, 0).entries
-  const meta = metaShape.parse(JSON.parse(entry!.meta.toString('utf8')))
+  const meta = actionMeta.parse(JSON.parse(entry!.meta.toString('utf8')))
   const payload = payloadFields(entry!)
   return {
     sequence: entry!.sequence,

@@ -65,6 +65,11 @@ export const catalog: readonly CatalogEntry[] = [
     load: async () => (await import('./commands/sessions-cut.ts')).declareSessionsCut,
   },
   {
+    path: 'sessions watch',
+    summary: 'Follow a session: each statement as it happens, until it ends',
+    load: async () => (await import('./commands/sessions-watch.ts')).declareSessionsWatch,
+  },
+  {
     path: 'audit search',
     summary: 'Find statements',
     load: async () => (await import('./commands/audit-search.ts')).declareAuditSearch,

@@ -15,6 +15,10 @@ export interface Cli {
   readonly progressVisible: boolean
   /** The answer: `value` with `--json`, else what `human` returns. */
   answer(value: unknown, human: () => string): void
+  /** One of many that come as they happen: a line of JSON with `--json`, else what `human` returns. */
+  event(value: unknown, human: () => string): void
+  /** How wide standard output is; undefined where it is no terminal. */
+  readonly columns: number | undefined
   /** A line for people on standard error (a hint, a warning); silent with `--json`. */
   note(line: string): void
   /** Raw text to standard error: prompts and progress. */
@@ -58,6 +62,8 @@ export function createCli(streams: CliStreams): Cli {
       const text = json ? printableJson(value, stdout.isTTY === true ? 2 : undefined) : human()
       if (text !== '') stdout.write(`${text}\n`)
     },
+    event: (value, human) => void stdout.write(`${json ? printableJson(value) : human()}\n`),
+    columns: space.columns,
     note(line) {
       if (!json) stderr.write(`${line}\n`)
     },

@@ -38,6 +38,8 @@ export const helpTopics: Readonly<Record<string, string>> = {
     '  audit verify        {"ok", "source", "realm", "atMs", "segments", "batches", "entries", "chains", "damage",',
     '                       "damageOmitted", "heads": {"compared", "newer"}, "newKeys"}',
     '  audit export        {"file", "payloads", "realm", "exportedAtMs", "segments"}',
+    '  sessions watch      a value a line: {"event": "session"|"grant", "grantExpiresAtMs", …}, {"event": "activity",',
+    '                       "activity"} (again once its outcome is known), {"event": "ended", "session"}',
     '  sessions cut        {"done": true, "id"}',
     '  certificates revoke {"done": true, "serial"}',
     '  people certificate  {"home", "email", "serial", "expiresAtMs"}',

@@ -57,9 +57,10 @@ export interface RequestContext<N extends RouteName = RouteName> {
   readonly caller: CallerOf<N>
   /**
    * Writes an action of this caller into control's own chain, in a transaction of its own; resolves once it is durable. For
-   * actions without a change of the state (readings of the audit): await it before what was read is answered.
+   * actions without a change of the state (readings of the audit): await it before what was read is answered. Its number in
+   * the chain.
    */
-  audit(action: ControlAction): Promise<void>
+  audit(action: ControlAction): Promise<number>
 }
 
 type Parsed<R, K extends string> = R extends { readonly [key in K]: infer T extends z.ZodType }

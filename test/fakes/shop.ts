@@ -90,6 +90,7 @@ export const activity: ActivityView = {
   personEmail: dev.email,
   resource: 'orders-db',
   protocol: 'postgres',
+  level: 'read',
   kind: 'statement',
   atUs: nowMs * 1_000,
   // Clears a screen and sets a title, if it reaches a terminal as it is.

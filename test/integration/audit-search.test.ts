@@ -302,6 +302,8 @@ describe.each(engines)('the audit as it is read in a %s store', (engine) => {
       readControlSegments: () => Promise.resolve([]),
       readProxyPresence: () =>
         Promise.resolve([{ proxyId: epoch.proxy.proxyId, connected: true, lastHeardAtMs: 5 }]),
+      readAction: () => Promise.resolve(undefined),
+      stopping: new AbortController().signal,
     })
     const proxyCaller = {
       kind: 'proxy',
@@ -315,7 +317,7 @@ describe.each(engines)('the audit as it is read in a %s store', (engine) => {
     const actions: ControlAction[] = []
     const append = (action: ControlAction) => {
       actions.push(action)
-      return Promise.resolve()
+      return Promise.resolve(actions.length)
     }
     const request = { realm: 'default', requestId: 'r', remoteAddress: '::1', audit: append }
     const { body, checkpoint } = await epoch.request(Buffer.concat([one, two]))
@@ -419,6 +421,7 @@ describe.each(engines)('the audit as it is read in a %s store', (engine) => {
       readControlSegments: () => Promise.resolve([]),
       readProxyPresence: () => Promise.resolve([]),
       appendAction: () => Promise.resolve(),
+      readAction: () => Promise.resolve(undefined),
     })
     const epoch = createFakeProxy().startEpoch()
     epoch.nowUs = systemClock.wallMs() * 1_000
@@ -438,7 +441,7 @@ describe.each(engines)('the audit as it is read in a %s store', (engine) => {
     } as const
     const own = { realm: 'default', requestId: 'r', remoteAddress: '::1', caller }
     await opened.handlers.proxySegments(
-      { ...own, audit: () => Promise.resolve() },
+      { ...own, audit: () => Promise.resolve(1) },
       {
         params: undefined,
         query: undefined,

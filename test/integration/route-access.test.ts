@@ -35,6 +35,7 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   grantRevoke: ['admin'],
   sessions: ['engineer', 'admin', 'auditor'],
   session: ['engineer', 'admin', 'auditor'],
+  sessionWatch: ['auditor'],
   sessionCut: ['admin'],
   auditSearch: ['auditor'],
   auditActions: ['admin', 'auditor'],

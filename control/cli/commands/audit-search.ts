@@ -1,27 +1,32 @@
-import type { Command } from 'commander'
+import { Option, type Command } from 'commander'
 import { formatDuration } from '../../api/duration.ts'
 import type { Answer } from '../../api/routes.ts'
 import type { ActivityView } from '../../api/shapes.ts'
+import type { Level } from '../../api/names.ts'
 import type { Cli } from '../cli.ts'
 import { findSession } from '../find-session.ts'
+import { levelOption } from '../options.ts'
 import { addPageOptions, noteMore, readPages, type PageOptions } from '../pages.ts'
 import { parseMoment } from '../parse-moment.ts'
+import { outcomeCell, parametersText, statementText } from '../show-activity.ts'
 import { localTime, shortDuration } from '../show-time.ts'
-import type { Cell } from '../table.ts'
 import { withApi } from '../with-api.ts'
 
 interface SearchOptions extends PageOptions {
   person?: string
   resource?: string
   session?: string
+  level?: Level
+  outcome?: (typeof outcomes)[number]
   since?: string
   until?: string
   oldest?: boolean
 }
+const outcomes = ['ok', 'error', 'skipped', 'cancelled', 'unknown', 'running'] as const
 /** Behind by more than this, a search may miss what a person just saw happen. */
 const lagWorthSayingMs = 2_000
 
-/** `sally audit search [TEXT] [--person --resource --session --since --until --oldest --limit --all]` */
+/** `sally audit search [TEXT] [--person --resource --session --level --outcome --since --until --oldest --limit --all]` */
 export function declareAuditSearch(command: Command, cli: Cli): void {
   addPageOptions(
     command
@@ -29,6 +34,8 @@ export function declareAuditSearch(command: Command, cli: Cli): void {
       .option('--person <email>', 'only of this person')
       .option('--resource <name>', 'only on this resource')
       .option('--session <id>', 'only of this session (its first characters do)')
+      .addOption(levelOption('only under grants of this level'))
+      .addOption(new Option('--outcome <how>', 'only what went like this').choices(outcomes))
       .option('--since <when>', 'so long ago (1h) or from a moment (2026-03-01T14:00:00Z) on')
       .option('--until <when>', 'up to a moment, in the same forms')
       .option('--oldest', 'oldest first'),
@@ -39,6 +46,8 @@ export function declareAuditSearch(command: Command, cli: Cli): void {
       ...(text === undefined ? {} : { text }),
       ...(options.person === undefined ? {} : { person: options.person }),
       ...(options.resource === undefined ? {} : { resource: options.resource }),
+      ...(options.level === undefined ? {} : { level: options.level }),
+      ...(options.outcome === undefined ? {} : { outcome: options.outcome }),
       ...(options.since === undefined ? {} : { since: parseMoment(options.since, nowMs) }),
       ...(options.until === undefined ? {} : { until: parseMoment(options.until, nowMs) }),
     }
@@ -75,6 +84,7 @@ function showActivities(cli: Cli, activities: readonly ActivityView[]): string {
       { header: 'AT' },
       { header: 'PERSON', shrinks: true },
       { header: 'RESOURCE', shrinks: true },
+      { header: 'LEVEL' },
       { header: 'OUTCOME' },
       { header: 'ROWS', align: 'right' },
       { header: 'TOOK', align: 'right' },
@@ -85,23 +95,12 @@ function showActivities(cli: Cli, activities: readonly ActivityView[]): string {
       localTime(activity.atUs / 1_000),
       activity.personEmail,
       activity.resource,
+      activity.level,
       outcomeCell(activity),
       activity.outcome?.rows ?? '',
       activity.outcome === null ? '' : shortDuration(activity.outcome.durationUs),
-      `${activity.text}${activity.textBlob === null ? '' : ` … (${activity.textBlob.bytes} bytes)`}`,
-      activity.parameters.map(showParameter).join(', '),
+      statementText(activity),
+      parametersText(activity),
     ]),
   )
-}
-
-function outcomeCell({ outcome }: ActivityView): Cell {
-  if (outcome === null) return { text: 'running', style: 'cyan' }
-  if (outcome.status === 'ok') return { text: 'ok', style: 'green' }
-  const code = outcome.errorCode === '' ? '' : ` ${outcome.errorCode}`
-  return { text: `${outcome.status}${code}`, style: outcome.status === 'error' ? 'red' : 'yellow' }
-}
-
-function showParameter(parameter: ActivityView['parameters'][number]): string {
-  if (parameter.form === 'null') return 'NULL'
-  return parameter.form === 'text' ? `'${parameter.value}'` : `\\x${parameter.hex}`
 }
