@@ -30,12 +30,14 @@ import { openKeys } from './keys/open-keys.ts'
 import { openRealm } from './keys/open-realm.ts'
 import { openSealingKey } from './keys/open-sealing-key.ts'
 import { readVersion } from './cli/read-version.ts'
+import { keepExpiring } from './requests/expire-requests.ts'
 import { createConnectedProxies, readProxyPresence } from './server/connected-proxies.ts'
 import { actionHandlers } from './server/handlers/actions.ts'
 import { grantHandlers } from './server/handlers/grants.ts'
 import { healthHandlers } from './server/handlers/health.ts'
 import { peopleHandlers } from './server/handlers/people.ts'
 import { proxyHandlers } from './server/handlers/proxies.ts'
+import { requestHandlers } from './server/handlers/requests.ts'
 import { resourceHandlers } from './server/handlers/resources.ts'
 import { sessionHandlers } from './server/handlers/sessions.ts'
 import type { Handlers } from './server/handlers.ts'
@@ -174,6 +176,7 @@ async function start(
       Math.max(0, ...[...proxies.connections].map(({ sent, applied }) => sent - applied)),
   })
   closers.push(keepTrimmed(control))
+  closers.push(keepExpiring(control))
 
   const audit: Audit = await openAudit({
     store: stores.audit,
@@ -205,6 +208,7 @@ async function start(
       countLiveSessions(stores.audit, realm, name, levels),
     ),
     ...grantHandlers(control),
+    ...requestHandlers(control),
     ...sessionHandlers(control, (id) => getSession(audit.context, id, { personId: undefined })),
     ...proxyHandlers(control, countJoin),
     ...actionHandlers(control),

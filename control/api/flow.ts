@@ -41,7 +41,10 @@ export const flow = z.strictObject({
   resources: z
     .strictObject({
       names: z.array(resourceName).min(1).max(1_000).optional(),
-      tags: z.record(z.string().min(1).max(64), z.string().max(256)).optional(),
+      tags: z
+        .record(z.string().min(1).max(64), z.string().max(256))
+        .refine((tags) => Object.keys(tags).length > 0, 'must name a tag')
+        .optional(),
     })
     .refine(
       (one) => one.names !== undefined || one.tags !== undefined,

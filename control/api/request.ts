@@ -88,6 +88,7 @@ export const requestApprove = z.strictObject({
 })
 export const requestDeny = z.strictObject({ comment: comment.min(1, 'must say why') })
 export const requestWithdraw = z.strictObject({ reason: comment.default('') })
+export const grantGiveBack = z.strictObject({ reason: comment.default('') })
 
 /** An engineer's ask to move the end of their live grant, through the flow again. */
 export const extensionMake = z.strictObject({ byMs: forMs, reason: comment.default('') })

@@ -3,6 +3,8 @@
  * generated from it, and the typed client is derived from it.
  */
 import { z } from 'zod'
+import { resourceName } from './names.ts'
+import * as requests from './request.ts'
 import * as shapes from './shapes.ts'
 
 /** Who a caller must be. `anyone` answers without evidence; `proxy` needs a proxy's certificate. */
@@ -24,6 +26,7 @@ export interface Route {
 
 const everyone = ['engineer', 'admin', 'auditor'] as const
 const byId = z.strictObject({ id: z.uuid() })
+const byName = z.strictObject({ name: resourceName })
 
 export const routes = {
   health: {
@@ -103,7 +106,7 @@ export const routes = {
     method: 'GET',
     path: '/v1/resources',
     summary:
-      'Resources the caller may see: all for admins and auditors, granted ones for engineers',
+      'Resources the caller may see: all for admins and auditors; for engineers, those they reach or could ask for',
     access: everyone,
     query: shapes.pageQuery,
     response: shapes.page(shapes.resourceView),
@@ -115,6 +118,91 @@ export const routes = {
     access: ['admin'],
     body: shapes.resourcesApply,
     response: shapes.resourcesPlan,
+  },
+  why: {
+    method: 'GET',
+    path: '/v1/resources/{name}/why',
+    summary:
+      'What the caller could do about a resource: their grants, their requests, the ways to ask',
+    access: everyone,
+    params: byName,
+    response: requests.why,
+  },
+  flows: {
+    method: 'GET',
+    path: '/v1/flows',
+    summary:
+      'The access flows: all for admins and auditors; for engineers, those they may ask or decide by',
+    access: everyone,
+    response: requests.flowsView,
+  },
+  flowsApply: {
+    method: 'POST',
+    path: '/v1/flows/apply',
+    summary: 'Plans or applies a flows file, which replaces all flows; every version is kept',
+    access: ['admin'],
+    body: requests.flowsApply,
+    response: requests.flowsPlan,
+  },
+  flowsTest: {
+    method: 'POST',
+    path: '/v1/flows/test',
+    summary: 'What would happen if a person asked for something; nothing is made',
+    access: ['admin', 'auditor'],
+    body: requests.flowsTest,
+    response: requests.why,
+  },
+  requests: {
+    method: 'GET',
+    path: '/v1/requests',
+    summary:
+      'Requests: all for admins and auditors; else one’s own and those one may decide; newest first',
+    access: everyone,
+    query: requests.requestsQuery,
+    response: shapes.page(requests.accessRequest),
+  },
+  request: {
+    method: 'GET',
+    path: '/v1/requests/{id}',
+    summary: 'One request',
+    access: everyone,
+    params: byId,
+    response: requests.accessRequest,
+  },
+  requestMake: {
+    method: 'POST',
+    path: '/v1/requests',
+    summary: 'Asks for access; the access flow decides at once, or waits for approvals',
+    access: everyone,
+    body: requests.requestMake,
+    response: requests.requestMade,
+  },
+  requestApprove: {
+    method: 'POST',
+    path: '/v1/requests/{id}/approve',
+    summary: 'Says yes to another person’s request, also for less time or a lower level',
+    access: everyone,
+    params: byId,
+    body: requests.requestApprove,
+    response: requests.accessRequest,
+  },
+  requestDeny: {
+    method: 'POST',
+    path: '/v1/requests/{id}/deny',
+    summary: 'Says no to another person’s request; one no is enough',
+    access: everyone,
+    params: byId,
+    body: requests.requestDeny,
+    response: requests.accessRequest,
+  },
+  requestWithdraw: {
+    method: 'POST',
+    path: '/v1/requests/{id}/withdraw',
+    summary: 'Takes one’s own request back',
+    access: everyone,
+    params: byId,
+    body: requests.requestWithdraw,
+    response: requests.accessRequest,
   },
   grants: {
     method: 'GET',
@@ -157,6 +245,24 @@ export const routes = {
     params: byId,
     body: z.strictObject({ reason: shapes.reason }),
     response: shapes.grant,
+  },
+  grantGiveBack: {
+    method: 'POST',
+    path: '/v1/grants/{id}/give-back',
+    summary: 'Ends one’s own live grant now and cuts its sessions',
+    access: everyone,
+    params: byId,
+    body: requests.grantGiveBack,
+    response: shapes.grant,
+  },
+  extensionMake: {
+    method: 'POST',
+    path: '/v1/grants/{id}/extensions',
+    summary: 'Asks for more time under one’s own live grant, through the access flow again',
+    access: everyone,
+    params: byId,
+    body: requests.extensionMake,
+    response: requests.requestMade,
   },
   sessions: {
     method: 'GET',

@@ -70,6 +70,10 @@ export const resourceView = z.strictObject({
   tags: z.record(z.string(), z.string()),
   description: text(1_000).optional(),
   owner: text(254).optional(),
+  /** Levels at which the caller has a live grant. */
+  reach: z.array(names.level).default([]),
+  /** Levels that an access flow would let the caller ask for. */
+  ask: z.array(names.level).default([]),
   /** The whole definition; for admins and auditors only. */
   definition: resource.optional(),
   updatedAtMs: names.timeMs,

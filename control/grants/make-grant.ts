@@ -7,7 +7,8 @@ import { nowMs, type Actor, type Control } from '../control.ts'
 import { appendFeed } from '../feed/append-feed.ts'
 import { conflict, missing, notAllowed } from '../refusals.ts'
 import type { Sql } from '../store/store.ts'
-import { signGrant, viewOf, type GrantRow } from './grant-row.ts'
+import { viewOf, type GrantRow } from './grant-row.ts'
+import { grantMade, insertGrant } from './write-grant.ts'
 
 /**
  * Makes a grant that starts now. The grant, its event and its record are one transaction. Nobody makes one for
@@ -48,40 +49,8 @@ export async function makeGrant(
       revokedBy: null,
       revokeReason: null,
     }
-    const token = await signGrant(control, row, madeAtMs)
-    await sql.query(
-      `insert into grants (realm, id, revision, person_id, person_email, resource, level, group_name,
-         reason, made_by, made_at_ms, expires_at_ms, token)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-      [
-        realm,
-        row.id,
-        row.revision,
-        row.personId,
-        row.personEmail,
-        row.resource,
-        row.level,
-        row.group,
-        row.reason,
-        row.madeBy,
-        row.madeAtMs,
-        row.expiresAtMs,
-        token,
-      ],
-    )
-    await appendControlAction(sql, control.chain, actor, {
-      action: 'grant.made',
-      target: row.id,
-      details: {
-        person: row.personEmail,
-        personId: row.personId,
-        resource: row.resource,
-        level: row.level,
-        reason: row.reason,
-        expiresAtMs: row.expiresAtMs,
-        revision: row.revision,
-      },
-    })
+    const token = await insertGrant(sql, control, row, null)
+    await appendControlAction(sql, control.chain, actor, grantMade(row))
     await appendFeed(sql, realm, [{ group: row.group, event: { kind: 'grant', token } }], madeAtMs)
     return viewOf(row, madeAtMs)
   })

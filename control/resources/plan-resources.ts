@@ -52,7 +52,7 @@ function levelsOf(resource: Resource): Level[] {
 }
 
 /** One line for each leaf that differs, in the order of paths. */
-function differences(path: string, before: unknown, after: unknown): string[] {
+export function differences(path: string, before: unknown, after: unknown): string[] {
   if (isRecord(before) && isRecord(after)) {
     const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort()
     return keys.flatMap((key) =>

@@ -36,7 +36,7 @@ export interface RunningSite {
   readonly options: ControlOptions
   /** Moves control's wall clock, and nothing else. */
   readonly clock: ShiftedClock
-  addPerson(email: string, roles: Role[]): Promise<TestPerson>
+  addPerson(email: string, roles: Role[], groups?: string[]): Promise<TestPerson>
   addProxy(group?: string): Promise<TestProxy>
   /** Asks as somebody, and returns what came. */
   ask(
@@ -101,8 +101,8 @@ export async function startTestControl(
     admin,
     options,
     clock,
-    async addPerson(email, roles) {
-      const person = await admin.call('personCreate', { body: { email, roles } })
+    async addPerson(email, roles, groups = []) {
+      const person = await admin.call('personCreate', { body: { email, roles, groups } })
       return signIn(admin, person, open)
     },
     async addProxy(group = 'default') {

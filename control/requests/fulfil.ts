@@ -1,0 +1,137 @@
+/** What an approved request brings: its grant, or the later end of one. */
+import { randomUUID } from 'node:crypto'
+import type { Resource } from '../api/resource.ts'
+import type { Actor, Control } from '../control.ts'
+import type { FeedEntry } from '../feed/append-feed.ts'
+import { lockGrant, requireLive } from '../grants/change-grant.ts'
+import type { GrantRow } from '../grants/grant-row.ts'
+import { grantExtended, grantMade, insertGrant, moveEnd } from '../grants/write-grant.ts'
+import { conflict } from '../refusals.ts'
+import type { ControlAction } from '../server/handlers.ts'
+import type { Sql } from '../store/store.ts'
+import { agreedTerms, type KeptRequest } from './access-request.ts'
+import { extendedEnd } from './decide.ts'
+
+export interface Fulfilled {
+  readonly request: KeptRequest
+  readonly grant: GrantRow
+  /** For the caller to append, in this order: chain, then feed. */
+  readonly action: ControlAction
+  readonly entry: FeedEntry
+}
+
+/** The person whose request it is, as their row is now; held. */
+export interface Grantee {
+  readonly id: string
+  readonly email: string
+  readonly active: boolean
+}
+
+/**
+ * Writes the grant of a request that is approved as of `atMs`: from then on its clock runs. The caller holds the rows of request,
+ * person and resource. Rejects with `conflict` when what was asked for is there no more.
+ */
+export async function fulfil(
+  sql: Sql,
+  control: Control,
+  actor: Actor,
+  approved: KeptRequest,
+  parts: { person: Grantee; resource: Resource | undefined; atMs: number },
+): Promise<Fulfilled> {
+  const { person, resource, atMs } = parts
+  if (!person.active) {
+    throw conflict(`${person.email} is revoked`, 'restore the person first, or deny the request')
+  }
+  if (resource === undefined) {
+    throw conflict(`${approved.resource} was removed meanwhile`, 'deny the request')
+  }
+  const { level, forMs } = agreedTerms(approved)
+  if (resource.levels[level] === undefined) {
+    throw conflict(
+      `${resource.name} does not offer level ${level} any more`,
+      'approve a lower level, or deny the request',
+    )
+  }
+  const because = {
+    requestId: approved.id,
+    flow: approved.flow.name,
+    flowsVersion: approved.flowsVersion,
+    approvedBy: approved.decisions.map(({ personEmail }) => personEmail),
+  }
+  if (approved.kind === 'extension') {
+    const before = await lockGrant(sql, control.realm, approved.grantId!)
+    requireLive(control, before)
+    const end = extendedEnd(approved, before.expiresAtMs, forMs, atMs)
+    const { row, token } = await moveEnd(sql, control, before, end, atMs)
+    return {
+      request: approved,
+      grant: row,
+      action: grantExtended(before, row, reasonOf(approved), because),
+      entry: { group: row.group, event: { kind: 'grant', token } },
+    }
+  }
+  const row: GrantRow = {
+    id: randomUUID(),
+    revision: 1,
+    personId: person.id,
+    personEmail: person.email,
+    resource: resource.name,
+    level,
+    group: resource.group,
+    reason: reasonOf(approved),
+    madeBy: actor.email,
+    madeAtMs: atMs,
+    expiresAtMs: atMs + forMs,
+    revokedAtMs: null,
+    revokedBy: null,
+    revokeReason: null,
+  }
+  const token = await insertGrant(sql, control, row, approved.id)
+  return {
+    request: { ...approved, grantId: row.id },
+    grant: row,
+    action: grantMade(row, because),
+    entry: { group: row.group, event: { kind: 'grant', token } },
+  }
+}
+
+/** A grant has a reason, also where its flow wants none. */
+function reasonOf({ reason, flow }: KeptRequest): string {
+  return reason === '' ? `none given; flow ${flow.name}` : reason
+}
+
+/** Held to the commit: a change of the resource comes before or after. */
+export async function holdResource(
+  sql: Sql,
+  realm: string,
+  name: string,
+): Promise<Resource | undefined> {
+  const [row] = await sql.query<{ definition: Resource }>(
+    'select definition from resources where realm = $1 and name = $2 for share',
+    [realm, name],
+  )
+  return row?.definition
+}
+
+export interface HeldPerson extends Grantee {
+  readonly groups: readonly string[]
+}
+
+/**
+ * Held to the commit: a revocation comes before or after. `alone`: also against others who hold it so, for what one person may do
+ * one after the other only. Persons are held in the order of their ids, before requests and resources.
+ */
+export async function holdPeople(
+  sql: Sql,
+  realm: string,
+  ids: readonly string[],
+  alone = false,
+): Promise<Map<string, HeldPerson>> {
+  const rows = await sql.query<HeldPerson>(
+    `select id, email, groups, state = 'active' as active from people
+     where realm = $1 and id = any($2::uuid[]) order by id
+     for ${alone ? 'no key update' : 'share'}`,
+    [realm, ids],
+  )
+  return new Map(rows.map((row) => [row.id, row]))
+}
