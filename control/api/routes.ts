@@ -25,6 +25,8 @@ export interface Route {
 }
 
 const everyone = ['engineer', 'admin', 'auditor'] as const
+/** An auditor reads and changes nothing, also where a flow would name them. */
+const decidersAndAskers = ['engineer', 'admin'] as const
 const byId = z.strictObject({ id: z.uuid() })
 const byName = z.strictObject({ name: resourceName })
 
@@ -173,7 +175,7 @@ export const routes = {
     method: 'POST',
     path: '/v1/requests',
     summary: 'Asks for access; the access flow decides at once, or waits for approvals',
-    access: everyone,
+    access: decidersAndAskers,
     body: requests.requestMake,
     response: requests.requestMade,
   },
@@ -181,7 +183,7 @@ export const routes = {
     method: 'POST',
     path: '/v1/requests/{id}/approve',
     summary: 'Says yes to another person’s request, also for less time or a lower level',
-    access: everyone,
+    access: decidersAndAskers,
     params: byId,
     body: requests.requestApprove,
     response: requests.accessRequest,
@@ -190,7 +192,7 @@ export const routes = {
     method: 'POST',
     path: '/v1/requests/{id}/deny',
     summary: 'Says no to another person’s request; one no is enough',
-    access: everyone,
+    access: decidersAndAskers,
     params: byId,
     body: requests.requestDeny,
     response: requests.accessRequest,
@@ -199,7 +201,7 @@ export const routes = {
     method: 'POST',
     path: '/v1/requests/{id}/withdraw',
     summary: 'Takes one’s own request back',
-    access: everyone,
+    access: decidersAndAskers,
     params: byId,
     body: requests.requestWithdraw,
     response: requests.accessRequest,
@@ -259,7 +261,7 @@ export const routes = {
     method: 'POST',
     path: '/v1/grants/{id}/extensions',
     summary: 'Asks for more time under one’s own live grant, through the access flow again',
-    access: everyone,
+    access: decidersAndAskers,
     params: byId,
     body: requests.extensionMake,
     response: requests.requestMade,

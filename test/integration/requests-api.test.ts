@@ -155,7 +155,7 @@ describe.each(['embedded', 'postgres'] as const)('requests over the %s store', (
 
     test('unknown and forbidden look the same', async () => {
       const body = (resource: string) => ({ resource, level: 'read', reason: 'x' })
-      for (const person of [dev, stranger, auditor]) {
+      for (const person of [dev, stranger, boss]) {
         const unknown = await site.ask(person, 'POST', '/v1/requests', body('no-such-db'))
         const forbidden = await site.ask(person, 'POST', '/v1/requests', body('hidden-db'))
         expect(forbidden).toMatchObject({ status: 404, body: unknown.body })
@@ -262,6 +262,8 @@ describe.each(['embedded', 'postgres'] as const)('requests over the %s store', (
       })
       await expect(deny(lead, request.id)).rejects.toMatchObject({ code: 'not-allowed' })
       // Admins and auditors see it, and learn why not; for others it does not exist.
+      const seen = await auditor.api.call('request', { params: { id: request.id } })
+      expect(seen).toMatchObject({ state: 'pending', mine: 'watch' })
       for (const person of [boss, auditor]) {
         await expect(approve(person, request.id)).rejects.toMatchObject({ code: 'not-allowed' })
         await expect(deny(person, request.id)).rejects.toMatchObject({ code: 'not-allowed' })

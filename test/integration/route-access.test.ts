@@ -28,11 +28,23 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   certificateRevoke: ['admin'],
   resources: ['engineer', 'admin', 'auditor'],
   resourcesApply: ['admin'],
+  why: ['engineer', 'admin', 'auditor'],
+  flows: ['engineer', 'admin', 'auditor'],
+  flowsApply: ['admin'],
+  flowsTest: ['admin', 'auditor'],
+  requests: ['engineer', 'admin', 'auditor'],
+  request: ['engineer', 'admin', 'auditor'],
+  requestMake: ['engineer', 'admin'],
+  requestApprove: ['engineer', 'admin'],
+  requestDeny: ['engineer', 'admin'],
+  requestWithdraw: ['engineer', 'admin'],
   grants: ['engineer', 'admin', 'auditor'],
   grant: ['engineer', 'admin', 'auditor'],
   grantMake: ['admin'],
   grantExtend: ['admin'],
   grantRevoke: ['admin'],
+  grantGiveBack: ['engineer', 'admin', 'auditor'],
+  extensionMake: ['engineer', 'admin'],
   sessions: ['engineer', 'admin', 'auditor'],
   session: ['engineer', 'admin', 'auditor'],
   sessionWatch: ['auditor'],
@@ -54,9 +66,10 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
 
 /**
  * An auditor reads and changes nothing. What is not a GET and lets an auditor in anyway is about the person themselves
- * (their own sign-in, their own tokens), and is written down here, one by one.
+ * (their own sign-in, their own tokens, a grant they give back) or only asks (what flows would say), and is written down here,
+ * one by one.
  */
-const concernsOnlyOneself: readonly RouteName[] = []
+const concernsOnlyOneself: readonly RouteName[] = ['flowsTest', 'grantGiveBack']
 
 const names = Object.keys(routes) as RouteName[]
 const roleless = [
