@@ -3,32 +3,14 @@
  * generated from it, and the typed client is derived from it.
  */
 import { z } from 'zod'
-import { resourceName } from './names.ts'
-import * as requests from './request.ts'
+import { requestRoutes } from './request-routes.ts'
+import type { Route } from './route.ts'
 import * as shapes from './shapes.ts'
 
-/** Who a caller must be. `anyone` answers without evidence; `proxy` needs a proxy's certificate. */
-export type Access = 'anyone' | 'proxy' | readonly ('engineer' | 'admin' | 'auditor')[]
-
-export interface Route {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
-  /** Path with `{name}` parameters. */
-  readonly path: string
-  readonly summary: string
-  readonly access: Access
-  readonly params?: z.ZodType
-  readonly query?: z.ZodType
-  readonly body?: z.ZodType
-  /** Set instead of `body` where the body is bytes. */
-  readonly binaryBody?: { readonly contentType: string; readonly bytesMax: number }
-  readonly response: z.ZodType
-}
+export type { Access, Route } from './route.ts'
 
 const everyone = ['engineer', 'admin', 'auditor'] as const
-/** An auditor reads and changes nothing, also where a flow would name them. */
-const decidersAndAskers = ['engineer', 'admin'] as const
 const byId = z.strictObject({ id: z.uuid() })
-const byName = z.strictObject({ name: resourceName })
 
 export const routes = {
   health: {
@@ -121,91 +103,6 @@ export const routes = {
     body: shapes.resourcesApply,
     response: shapes.resourcesPlan,
   },
-  why: {
-    method: 'GET',
-    path: '/v1/resources/{name}/why',
-    summary:
-      'What the caller could do about a resource: their grants, their requests, the ways to ask',
-    access: everyone,
-    params: byName,
-    response: requests.why,
-  },
-  flows: {
-    method: 'GET',
-    path: '/v1/flows',
-    summary:
-      'The access flows: all for admins and auditors; for engineers, those they may ask or decide by',
-    access: everyone,
-    response: requests.flowsView,
-  },
-  flowsApply: {
-    method: 'POST',
-    path: '/v1/flows/apply',
-    summary: 'Plans or applies a flows file, which replaces all flows; every version is kept',
-    access: ['admin'],
-    body: requests.flowsApply,
-    response: requests.flowsPlan,
-  },
-  flowsTest: {
-    method: 'POST',
-    path: '/v1/flows/test',
-    summary: 'What would happen if a person asked for something; nothing is made',
-    access: ['admin', 'auditor'],
-    body: requests.flowsTest,
-    response: requests.why,
-  },
-  requests: {
-    method: 'GET',
-    path: '/v1/requests',
-    summary:
-      'Requests: all for admins and auditors; else one’s own and those one may decide; newest first',
-    access: everyone,
-    query: requests.requestsQuery,
-    response: shapes.page(requests.accessRequest),
-  },
-  request: {
-    method: 'GET',
-    path: '/v1/requests/{id}',
-    summary: 'One request',
-    access: everyone,
-    params: byId,
-    response: requests.accessRequest,
-  },
-  requestMake: {
-    method: 'POST',
-    path: '/v1/requests',
-    summary: 'Asks for access; the access flow decides at once, or waits for approvals',
-    access: decidersAndAskers,
-    body: requests.requestMake,
-    response: requests.requestMade,
-  },
-  requestApprove: {
-    method: 'POST',
-    path: '/v1/requests/{id}/approve',
-    summary: 'Says yes to another person’s request, also for less time or a lower level',
-    access: decidersAndAskers,
-    params: byId,
-    body: requests.requestApprove,
-    response: requests.accessRequest,
-  },
-  requestDeny: {
-    method: 'POST',
-    path: '/v1/requests/{id}/deny',
-    summary: 'Says no to another person’s request; one no is enough',
-    access: decidersAndAskers,
-    params: byId,
-    body: requests.requestDeny,
-    response: requests.accessRequest,
-  },
-  requestWithdraw: {
-    method: 'POST',
-    path: '/v1/requests/{id}/withdraw',
-    summary: 'Takes one’s own request back',
-    access: decidersAndAskers,
-    params: byId,
-    body: requests.requestWithdraw,
-    response: requests.accessRequest,
-  },
   grants: {
     method: 'GET',
     path: '/v1/grants',
@@ -247,24 +144,6 @@ export const routes = {
     params: byId,
     body: z.strictObject({ reason: shapes.reason }),
     response: shapes.grant,
-  },
-  grantGiveBack: {
-    method: 'POST',
-    path: '/v1/grants/{id}/give-back',
-    summary: 'Ends one’s own live grant now and cuts its sessions',
-    access: everyone,
-    params: byId,
-    body: requests.grantGiveBack,
-    response: shapes.grant,
-  },
-  extensionMake: {
-    method: 'POST',
-    path: '/v1/grants/{id}/extensions',
-    summary: 'Asks for more time under one’s own live grant, through the access flow again',
-    access: decidersAndAskers,
-    params: byId,
-    body: requests.extensionMake,
-    response: requests.requestMade,
   },
   sessions: {
     method: 'GET',
@@ -409,6 +288,7 @@ export const routes = {
     binaryBody: { contentType: 'application/octet-stream', bytesMax: 65 * 1024 * 1024 },
     response: shapes.done,
   },
+  ...requestRoutes,
 } as const satisfies Record<string, Route>
 
 export type RouteName = keyof typeof routes

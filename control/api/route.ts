@@ -1,0 +1,19 @@
+/** What a route is. The routes themselves are in routes.ts. */
+import type { z } from 'zod'
+
+/** Who a caller must be. `anyone` answers without evidence; `proxy` needs a proxy's certificate. */
+export type Access = 'anyone' | 'proxy' | readonly ('engineer' | 'admin' | 'auditor')[]
+
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  /** Path with `{name}` parameters. */
+  readonly path: string
+  readonly summary: string
+  readonly access: Access
+  readonly params?: z.ZodType
+  readonly query?: z.ZodType
+  readonly body?: z.ZodType
+  /** Set instead of `body` where the body is bytes. */
+  readonly binaryBody?: { readonly contentType: string; readonly bytesMax: number }
+  readonly response: z.ZodType
+}
