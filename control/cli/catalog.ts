@@ -30,9 +30,44 @@ export const catalog: readonly CatalogEntry[] = [
     load: async () => (await import('./commands/connect.ts')).declareConnect,
   },
   {
+    path: 'pg-service',
+    summary: 'Write a pg_service.conf, so that psql service=NAME works',
+    load: async () => (await import('./commands/write-pg-services.ts')).declarePgServices,
+  },
+  {
     path: 'resources',
-    summary: 'What you can reach',
+    summary: 'What you can reach now, and what you could ask for',
     load: async () => (await import('./commands/resources.ts')).declareResources,
+  },
+  {
+    path: 'why',
+    summary: 'What you may do at a resource, and who would have to say yes',
+    load: async () => (await import('./commands/why.ts')).declareWhy,
+  },
+  {
+    path: 'request',
+    summary: 'Ask for access to a resource',
+    load: async () => (await import('./commands/request.ts')).declareRequest,
+  },
+  {
+    path: 'requests',
+    summary: 'Requests that wait, yours and those you may decide',
+    load: async () => (await import('./commands/requests.ts')).declareRequests,
+  },
+  {
+    path: 'approve',
+    summary: 'Say yes to a request',
+    load: async () => (await import('./commands/approve.ts')).declareApprove,
+  },
+  {
+    path: 'deny',
+    summary: 'Say no to a request',
+    load: async () => (await import('./commands/deny.ts')).declareDeny,
+  },
+  {
+    path: 'withdraw',
+    summary: 'Take your request back',
+    load: async () => (await import('./commands/withdraw.ts')).declareWithdraw,
   },
   {
     path: 'grants',
@@ -48,6 +83,11 @@ export const catalog: readonly CatalogEntry[] = [
     path: 'extend',
     summary: 'Move the end of a live grant; its sessions go on',
     load: async () => (await import('./commands/extend.ts')).declareExtend,
+  },
+  {
+    path: 'give-back',
+    summary: 'End your own grant now',
+    load: async () => (await import('./commands/give-back.ts')).declareGiveBack,
   },
   {
     path: 'revoke',
@@ -98,6 +138,26 @@ export const catalog: readonly CatalogEntry[] = [
     path: 'apply',
     summary: 'Make the resources what a file says',
     load: async () => (await import('./commands/apply.ts')).declareApply,
+  },
+  {
+    path: 'flows',
+    summary: 'Who may ask for what, and who must say yes',
+    load: async () => (await import('./commands/flows.ts')).declareFlows,
+  },
+  {
+    path: 'flows list',
+    summary: 'The same',
+    load: async () => (await import('./commands/flows.ts')).declareFlows,
+  },
+  {
+    path: 'flows apply',
+    summary: 'Make the flows what a file says',
+    load: async () => (await import('./commands/flows-apply.ts')).declareFlowsApply,
+  },
+  {
+    path: 'flows test',
+    summary: 'What a person would have to do for access',
+    load: async () => (await import('./commands/flows-test.ts')).declareFlowsTest,
   },
   {
     path: 'people list',

@@ -89,7 +89,7 @@ ${values.join('\n')}
 ${cases.join('\n')}
   esac
   case "$path" in
-    apply|'audit verify') COMPREPLY=($(compgen -W "$words" -- "$current") $(compgen -f -- "$current")) ;;
+    apply|'flows apply'|'audit verify') COMPREPLY=($(compgen -W "$words" -- "$current") $(compgen -f -- "$current")) ;;
     *) COMPREPLY=($(compgen -W "$words" -- "$current")) ;;
   esac
 }
@@ -117,7 +117,7 @@ function fishScript(nodes: readonly Node[]): string {
       )
     }
   }
-  for (const path of ['apply', 'audit verify']) {
+  for (const path of ['apply', 'flows apply', 'audit verify']) {
     lines.push(`complete -c sally -n ${quote(fishSeen(path))} -F`)
   }
   return `${lines.join('\n')}\n`

@@ -10,6 +10,7 @@ export const exitCodes = {
   unreachable: 5,
   signedOut: 6,
   conflict: 7,
+  unanswered: 8,
   internal: 70,
 } as const
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes]
@@ -18,11 +19,12 @@ export const exitCodeMeanings: readonly (readonly [ExitCode, string])[] = [
   [exitCodes.ok, 'it worked'],
   [exitCodes.negative, 'the command’s own no: damage was found, a check failed, psql is missing'],
   [exitCodes.usage, 'usage: an option, an argument, a file or the home is not as it must be'],
-  [exitCodes.denied, 'you may not do that'],
+  [exitCodes.denied, 'you may not do that, or your request was denied'],
   [exitCodes.notFound, 'there is no such thing'],
   [exitCodes.unreachable, 'control cannot be reached, or has to be asked again later'],
   [exitCodes.signedOut, 'not signed in, or the certificate has ended or was revoked'],
   [exitCodes.conflict, 'conflict: it changed meanwhile, exists already or is over'],
+  [exitCodes.unanswered, 'the request that was waited for ended without an answer'],
   [exitCodes.internal, 'a mistake in sally or in control'],
 ]
 

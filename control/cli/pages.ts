@@ -17,10 +17,10 @@ const pageItemsMax = 1_000
 /** A list longer than this is not one for a terminal; `sally audit export` has no such limit. */
 const itemsMax = 1_000_000
 
-export function addPageOptions(command: Command): Command {
+export function addPageOptions(command: Command, all = 'all of them, however many'): Command {
   return command
     .addOption(new Option('--limit <n>', 'at most so many').default('100'))
-    .option('--all', 'all of them, however many')
+    .option('--all', all)
 }
 
 /** Fetches pages until the limit or the end; `next` of the answer says whether there is more. */

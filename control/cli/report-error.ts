@@ -82,7 +82,7 @@ const usualHints: Partial<Record<ErrorCode, string>> = {
   'evidence-invalid': 'ask an admin for a new home: sally people certificate EMAIL --home DIR',
   'evidence-expired': 'ask an admin for a new home: sally people certificate EMAIL --home DIR',
   'not-allowed': 'sally whoami shows your roles; an admin can do what you cannot',
-  'access-denied': 'sally grants --mine shows what you may reach',
+  'access-denied': 'sally resources shows what you may reach and what you may ask for',
   'control-unreachable': 'check that it runs and that this machine can reach it: sally doctor',
   'store-unavailable': 'control’s store does not answer; try again, then look at control’s log',
   'rate-limited': 'wait a moment and try again',

@@ -8,6 +8,6 @@ export function accessDenied(resource: string, why: string): SallyportError {
   const shown = resource === noName ? 'that resource' : `"${resource}"`
   return new SallyportError('access-denied', why, {
     clientMessage: `access to ${shown} is not granted`,
-    hint: 'see what you can reach with: sally resources; ask an admin for a grant',
+    hint: 'ask for it: sally request RESOURCE --level LEVEL --reason TEXT --wait; what you may ask for: sally resources',
   })
 }

@@ -1,9 +1,14 @@
-import type { CutReason } from '../../protocols/session.ts'
+import type { CutReason, Level } from '../../protocols/session.ts'
+
+/** How the person may come back. */
+function askAgain(resource: string, level: Level): string {
+  return `sally request ${resource} --level ${level} --reason TEXT --wait`
+}
 
 /** What a person is told when their session is cut: what happened, and what to do next. */
 export function cutWords(
   reason: CutReason,
-  resource: string,
+  { resource, level }: { readonly resource: string; readonly level: Level },
   detail: string,
 ): { message: string; hint: string } {
   const because = detail === '' ? '' : `: ${detail}`
@@ -12,12 +17,12 @@ export function cutWords(
     case 'grant-expired':
       return {
         message: `your access to "${resource}" has ended`,
-        hint: 'ask an admin for a new grant, then connect again',
+        hint: `ask again: ${askAgain(resource, level)}`,
       }
     case 'grant-revoked':
       return {
         message: `your access to "${resource}" was revoked${because}`,
-        hint: 'ask an admin if you still need it',
+        hint: `if you still need it: ${askAgain(resource, level)}`,
       }
     case 'person-revoked':
       return { message: 'your access was revoked', hint: 'ask an admin' }
@@ -62,7 +67,7 @@ export function cutWords(
     case 'confirmation-denied':
       return {
         message: `control does not confirm your access to "${resource}"`,
-        hint: `ask an admin; ${seeGrants}`,
+        hint: `what you may do: sally why ${resource}; ${seeGrants}`,
       }
   }
 }

@@ -174,7 +174,7 @@ export class LiveSession implements Session {
 
   #cutError(): SallyportError {
     const { reason, detail } = this.#cut?.order ?? { reason: 'confirmation-denied', detail: '' }
-    const words = cutWords(reason, this.labels.resource, detail)
+    const words = cutWords(reason, this.labels, detail)
     const { message: clientMessage, hint } = words
     return new SallyportError('access-denied', `cut: ${reason} ${detail}`, { clientMessage, hint })
   }
@@ -300,7 +300,7 @@ export class LiveSession implements Session {
   announceCut(): void {
     if (this.#cut === undefined) return
     const { reason, orderedAtMs, detail } = this.#cut.order
-    const words = cutWords(reason, this.labels.resource, detail)
+    const words = cutWords(reason, this.labels, detail)
     const cut: Cut = { reason, orderedAtMs, ...words }
     this.#controller.abort(cut)
   }

@@ -114,6 +114,6 @@ export function createMonitor(options: MonitorOptions): Monitor {
 export function warningLine(resource: string, grantId: string, leftMs: number): string {
   return (
     `your access to "${resource}" ends in ${formatDuration(leftMs)}; ` +
-    `to go on without a break, ask an admin for: sally extend ${grantId}`
+    `to go on without a break: sally extend ${grantId} --for 30m --reason TEXT`
   )
 }

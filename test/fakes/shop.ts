@@ -30,6 +30,8 @@ export const ordersDb: ResourceView = {
   protocol: 'postgres',
   hostname: 'orders-db.access.localhost',
   levels: ['read', 'write'],
+  reach: ['read', 'write'],
+  ask: ['read', 'write'],
   group: 'default',
   tags: { database: 'shop', tier: 'gold' },
   description: 'the shop',
@@ -138,6 +140,7 @@ export async function shopHandlers(): Promise<FakeHandlers> {
     personRestore: () => dev,
     certificateRevoke: () => ({ done: true }),
     resources: () => ({ items: [ordersDb], next: null }),
+    why: ({ params }) => ({ resource: params['name'] ?? '', grants: [], pending: [], ways: [] }),
     grants: ({ query }) => ({
       items: grants.filter(({ state }) => query['state'] === 'all' || query['state'] === state),
       next: null,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { SallyportError } from '../../../protocols/kit/errors.ts'
-import { resourceName } from '../../api/names.ts'
+import type { ApiClient } from '../../api/client.ts'
+import { resourceName, type Level } from '../../api/names.ts'
 import type { ResourceView } from '../../api/shapes.ts'
 import { refuseExpiredCertificate } from '../certificate-end.ts'
 import type { Cli } from '../cli.ts'
@@ -30,12 +31,12 @@ export function declareConnect(command: Command, cli: Cli): void {
       async (
         name: string,
         passedOn: string[],
-        options: { level?: string; dbname?: string },
+        options: { level?: Level; dbname?: string },
       ): Promise<void> => {
         const home = readHome(cli.environment)
         refuseExpiredCertificate(home, cli.clock)
         const resource = readResourceName(name, home)
-        const known = await askControl(cli, home, resource)
+        const known = await askControl(cli, home, resource, options.level)
         const environment = psqlEnvironment(home, {
           resource,
           hostname: known?.hostname,
@@ -69,18 +70,21 @@ function readResourceName(text: string, home: Home): string {
  * What control says of the resource. Without control the proxy may still let people in, so an outage costs only the
  * default database; but what control does not show cannot be reached.
  */
-async function askControl(cli: Cli, home: Home, name: string): Promise<ResourceView | undefined> {
+async function askControl(
+  cli: Cli,
+  home: Home,
+  name: string,
+  level: Level | undefined,
+): Promise<ResourceView | undefined> {
   const { openApi } = await import('../with-api.ts')
   const api = openApi(home, { timeoutMs: askControlMs })
   try {
-    let cursor: string | undefined
-    do {
-      const query = { limit: 1_000, ...(cursor === undefined ? {} : { cursor }) }
-      const page = await api.call('resources', { query })
-      const found = page.items.find((resource) => resource.name === name)
-      if (found !== undefined) return found
-      cursor = page.next === null || page.next === cursor ? undefined : page.next
-    } while (cursor !== undefined)
+    const found = await findResource(api, name)
+    if (found !== undefined && (level === undefined || found.reach.includes(level))) {
+      if (found.reach.length > 0) return found
+    }
+    const { explainNoGrant } = await import('../explain-no-grant.ts')
+    throw await explainNoGrant(api, name, level)
   } catch (error) {
     if (!(error instanceof SallyportError) || !outages.has(error.code)) throw error
     cli.note(cli.paintNote('control does not answer; trying the proxy without it', 'yellow'))
@@ -88,10 +92,18 @@ async function askControl(cli: Cli, home: Home, name: string): Promise<ResourceV
   } finally {
     api.close()
   }
-  throw new SallyportError('not-found', `no resource ${name}`, {
-    clientMessage: `there is no resource ${JSON.stringify(name)} that you may reach`,
-    hint: `sally resources shows what you may reach; an admin lets you in: sally grant ${home.config.email} ${name} --level read --for 1h --reason TEXT`,
-  })
+}
+
+async function findResource(api: ApiClient, name: string): Promise<ResourceView | undefined> {
+  let cursor: string | undefined
+  do {
+    const query = { limit: 1_000, ...(cursor === undefined ? {} : { cursor }) }
+    const page = await api.call('resources', { query })
+    const found = page.items.find((resource) => resource.name === name)
+    if (found !== undefined) return found
+    cursor = page.next === null || page.next === cursor ? undefined : page.next
+  } while (cursor !== undefined)
+  return undefined
 }
 
 const outages: ReadonlySet<string> = new Set([

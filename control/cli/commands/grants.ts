@@ -46,7 +46,7 @@ export function declareGrants(command: Command, cli: Cli): void {
 
 function showGrants(cli: Cli, grants: readonly Grant[], state: string): string {
   if (grants.length === 0) {
-    return `no ${state === 'all' ? '' : `${state} `}grants\nan admin makes one: sally grant PERSON RESOURCE --level read --for 1h --reason TEXT`
+    return `no ${state === 'all' ? '' : `${state} `}grants\nask for one: sally request RESOURCE --level read --reason TEXT --wait`
   }
   const nowMs = cli.clock.wallMs()
   const short = shortIds(grants.map(({ id }) => id))

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { ResourceView } from '../../api/shapes.ts'
 import type { Cli } from '../cli.ts'
 import { addPageOptions, noteMore, readPages, type PageOptions } from '../pages.ts'
+import { printable } from '../printable.ts'
 import { withApi } from '../with-api.ts'
 
 /** `sally resources` */
@@ -16,18 +17,21 @@ export function declareResources(command: Command, cli: Cli): void {
     )
     cli.answer(page, () => showResources(cli, page.items))
     noteMore(cli, page)
+    noteNext(cli, page.items)
   })
 }
 
 function showResources(cli: Cli, resources: readonly ResourceView[]): string {
   if (resources.length === 0) {
-    return 'nothing that you can reach\nan admin lets you in: sally grant YOU RESOURCE --level read --for 1h --reason TEXT'
+    return 'nothing that you can reach or ask for\nflows say who may ask: sally flows; an admin lets you in at once: sally grant YOU RESOURCE --level read --for 1h --reason TEXT'
   }
   return cli.table(
     [
       { header: 'RESOURCE' },
       { header: 'PROTOCOL' },
       { header: 'LEVELS' },
+      { header: 'REACH NOW' },
+      { header: 'ASK FOR' },
       { header: 'HOST', shrinks: true },
       { header: 'TAGS', shrinks: true },
       { header: 'DESCRIPTION', shrinks: true },
@@ -36,6 +40,8 @@ function showResources(cli: Cli, resources: readonly ResourceView[]): string {
       { text: resource.name, style: 'bold' },
       resource.protocol,
       resource.levels.join(','),
+      { text: resource.reach.join(','), style: 'green' },
+      resource.ask.join(','),
       resource.hostname,
       Object.entries(resource.tags)
         .map(([key, value]) => `${key}=${value}`)
@@ -43,4 +49,15 @@ function showResources(cli: Cli, resources: readonly ResourceView[]): string {
       resource.description ?? '',
     ]),
   )
+}
+
+/** What to type next: connect where there is a grant, else ask. */
+function noteNext(cli: Cli, resources: readonly ResourceView[]): void {
+  const reached = resources.find(({ reach }) => reach.length > 0)
+  const asked = resources.find(({ ask, reach }) => ask.some((level) => !reach.includes(level)))
+  const steps = [
+    ...(reached === undefined ? [] : [`sally connect ${printable(reached.name)}`]),
+    ...(asked === undefined ? [] : [`sally why ${printable(asked.name)} says how to ask`]),
+  ]
+  if (steps.length > 0) cli.note(cli.paintNote(`next: ${steps.join('; ')}`, 'dim'))
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { InvalidInput } from '../../../control/api/problem.ts'
-import { placeIssues, readResourcesFile } from '../../../control/cli/read-resources-file.ts'
+import { readResourcesFile } from '../../../control/cli/read-resources-file.ts'
+import { placeIssues } from '../../../control/cli/read-yaml-file.ts'
 
 const good = `resources:
   - name: orders-db
