@@ -35,8 +35,6 @@ export const ordersDb: ResourceView = {
   group: 'default',
   tags: { database: 'shop', tier: 'gold' },
   description: 'the shop',
-  reach: ['read'],
-  ask: [],
   updatedAtMs: nowMs,
 }
 export function makeGrant(id: string, more: Partial<Grant> = {}): Grant {
