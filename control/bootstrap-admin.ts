@@ -14,6 +14,8 @@ import { createPerson } from './people/create-person.ts'
 
 export interface BootstrapOptions {
   readonly email: string
+  /** Of people, for a first admin that is made; a sign-in replaces them. */
+  readonly groups?: readonly string[]
   /** Directory of the CLI home to write; see cli/home.ts. */
   readonly home: string
   readonly controlUrl: string
@@ -63,7 +65,7 @@ export async function bootstrapAdmin(control: Control, options: BootstrapOptions
         email,
         name: 'First admin',
         roles: ['admin', 'auditor'],
-        groups: [],
+        groups: [...(options.groups ?? [])],
       })
     : found!
   const { privateKeyPem, requestPem } = await createKeyAndRequest()

@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { SallyportError } from '../protocols/kit/errors.ts'
 import { parseDuration } from './api/duration.ts'
-import { email } from './api/names.ts'
+import { email, peopleGroup } from './api/names.ts'
 import { proxyGroupCreate } from './api/shapes.ts'
 import { logLevels } from './create-log.ts'
 import type { ControlOptions } from './start-control.ts'
@@ -16,6 +16,7 @@ export const usage = `node control/main.ts [flags]
   --url URL                    what callers use (default https://HOST:PORT)
   --domain NAME                of the first proxy group (default access.localhost)
   --bootstrap-admin EMAIL      the first admin, signed in at --bootstrap-home DIR
+  --bootstrap-group NAME       of people, that a first admin is made in; may be repeated
   --proxy-address HOST:PORT    where that home's clients find the proxy's PostgreSQL
   --certificate-life DURATION  people's certificates, default and maximum (default 8h)
   --metrics-listen HOST:PORT   /healthz /readyz /metrics, loopback only (default 127.0.0.1:9465)
@@ -36,6 +37,7 @@ const flags = {
   domain: { type: 'string' },
   'bootstrap-admin': { type: 'string' },
   'bootstrap-home': { type: 'string' },
+  'bootstrap-group': { type: 'string', multiple: true },
   'proxy-address': { type: 'string' },
   'certificate-life': { type: 'string' },
   'metrics-listen': { type: 'string' },
@@ -119,6 +121,9 @@ function adminOf(given: Given): Pick<ControlOptions, 'admin'> {
     admin: {
       email: check('--bootstrap-admin', email, address),
       home: resolve(home),
+      groups: (given['bootstrap-group'] ?? []).map((name) =>
+        check('--bootstrap-group', peopleGroup, name),
+      ),
       ...(at === undefined ? {} : { proxyHost: at.host, proxyPort: at.port }),
     },
   }

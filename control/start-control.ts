@@ -70,6 +70,7 @@ export interface ControlOptions {
   readonly operations: { readonly host: string; readonly port: number }
   readonly admin?: {
     readonly email: string
+    readonly groups?: readonly string[]
     readonly home: string
     readonly proxyHost?: string
     readonly proxyPort?: number

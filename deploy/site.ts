@@ -17,6 +17,8 @@ export interface SiteOptions {
   readonly directory: string
   readonly domain: string
   readonly adminEmail: string
+  /** Groups of people that the admin is made in. */
+  readonly adminGroups?: readonly string[]
   /** Where control listens, and where the proxy does. */
   readonly control: {
     readonly host: string
@@ -99,6 +101,7 @@ export function siteControl(options: SiteOptions): ChildProgram {
     flags: [
       ...['--listen', address(control.host, control.port), '--domain', options.domain],
       ...['--bootstrap-admin', options.adminEmail, '--bootstrap-home', paths.adminHome],
+      ...(options.adminGroups ?? []).flatMap((name) => ['--bootstrap-group', name]),
       ...['--proxy-address', address(reachable(proxy.host), proxy.port)],
       ...(options.demo ? ['--demo'] : []),
       ...(control.flags ?? []),

@@ -14,3 +14,8 @@ export function shortIds(ids: readonly string[]): (id: string) => string {
   // A prefix that ends with a hyphen says no more than one without.
   return (id) => id.slice(0, length).replace(/-$/, '')
 }
+
+/** Whole ids, one a line, for a shell that goes on with them. */
+export function idLines(items: readonly { readonly id: string }[]): string {
+  return items.map(({ id }) => id).join('\n')
+}

@@ -5,9 +5,9 @@ import type { Role } from '../../control/api/names.ts'
 import type { Person } from '../../control/api/shapes.ts'
 import type { HomeConfig } from '../../control/cli/home.ts'
 import { writeHome } from '../../control/cli/write-home.ts'
-import { resourceName } from './resource.ts'
 
 export const adminEmail = 'admin@example.test'
+export const adminGroups = ['leads']
 
 const people: readonly { email: string; name: string; roles: Role[]; groups: string[] }[] = [
   { email: 'dev@example.test', name: 'Dana Developer', roles: ['engineer'], groups: ['engineers'] },
@@ -23,7 +23,7 @@ const people: readonly { email: string; name: string; roles: Role[]; groups: str
     roles: ['engineer'],
     groups: ['engineers', 'leads'],
   },
-  { email: adminEmail, name: 'Ada Admin', roles: ['admin'], groups: ['leads'] },
+  { email: adminEmail, name: 'Ada Admin', roles: ['admin'], groups: adminGroups },
   { email: 'auditor@example.test', name: 'Aude Auditor', roles: ['auditor'], groups: [] },
 ]
 
@@ -32,8 +32,6 @@ export interface DemoPerson {
   readonly email: string
   readonly home: string
 }
-
-const standingMs = 8 * 3_600_000
 
 /** Adds who is missing, and gives everybody a fresh certificate in a home of their own. */
 export async function signPeopleIn(
@@ -69,22 +67,4 @@ async function everybody(api: ApiClient): Promise<Map<string, Person>> {
     cursor = page.next ?? undefined
   } while (cursor !== undefined)
   return found
-}
-
-/** The developer's standing grant: made again at a start that finds it ended. */
-export async function standGrant(api: ApiClient): Promise<void> {
-  const person = 'dev@example.test'
-  const { items } = await api.call('grants', {
-    query: { person, resource: resourceName, state: 'live' },
-  })
-  if (items.some((grant) => grant.level === 'read')) return
-  await api.call('grantMake', {
-    body: {
-      person,
-      resource: resourceName,
-      level: 'read',
-      forMs: standingMs,
-      reason: 'standing access of the demo',
-    },
-  })
 }

@@ -9,8 +9,9 @@ import { prepareCluster, type Cluster } from '../postgres/cluster.ts'
 import { clusterPlace } from '../postgres/place.ts'
 import { startSite, type Site } from '../site.ts'
 import { createSupervisor } from '../supervisor.ts'
+import { applyFlows } from './flows.ts'
 import type { DemoOptions } from './options.ts'
-import { adminEmail, signPeopleIn, standGrant, type DemoPerson } from './people.ts'
+import { adminEmail, adminGroups, signPeopleIn, type DemoPerson } from './people.ts'
 import { sallyCommand, withPasswords, type DemoReady } from './ready-file.ts'
 import { applyResource, bindSecrets } from './resource.ts'
 import { openShop } from './shop.ts'
@@ -68,6 +69,7 @@ export async function runDemo(
         directory,
         domain: demoDomain,
         adminEmail,
+        adminGroups,
         control: { host, port: ports.control },
         proxy: { host, port: ports.proxy },
         demo: true,
@@ -127,7 +129,7 @@ async function fillControl(
     const config = site.adminHome.config
     const people = await signPeopleIn(api, join(directory, 'homes'), config)
     await applyResource(api, cluster)
-    await standGrant(api)
+    await applyFlows(api)
     return people
   } finally {
     api.close()

@@ -1,46 +1,20 @@
-import { isAbsolute, join, relative } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { DemoReady } from './ready-file.ts'
 import { shopDatabase } from './shop.ts'
 
 const sallyScript = join(import.meta.dirname, '..', '..', 'control', 'cli', 'sally')
 
-/** Commands that can be pasted as they are, from the directory the demo was started in. */
+/** The tour of the README, with this demo's paths and port: commands that can be pasted as they are. */
 export function whatToTry(ready: DemoReady): string {
-  const home = (name: string): string => {
-    const person = ready.people.find(({ email }) => email.startsWith(`${name}@`))
-    return person?.home ?? ''
-  }
-  const as = (name: string): string =>
-    `SALLY_HOME=${shellPath(home(name))} ${shellPath(sallyScript)}`
-  const resource = ready.resources[0]!
-  const connection = [
-    `host=${resource.hostname}`,
-    `hostaddr=${ready.proxy.host}`,
-    `port=${ready.proxy.ports.postgres}`,
-    `dbname=${shopDatabase}`,
-    'sslmode=verify-full',
-    `sslrootcert=${shortPath(ready.caFile)}`,
-    `sslcert=${shortPath(join(home('dev'), 'cert.pem'))}`,
-    `sslkey=${shortPath(join(home('dev'), 'key.pem'))}`,
-  ]
+  const resource = ready.resources[0]!.name
+  const homes = ready.people.map(({ email, home }) => `${email.split('@')[0]}=${shellPath(home)}`)
   const lines = [
-    `Sallyport is up. Try, in another terminal in this directory:`,
+    `Sallyport is up. Try, in another terminal:`,
     '',
-    '# what dev may reach, and a session under the standing read grant (with any psql)',
-    `${as('dev')} resources`,
-    `${as('dev')} connect ${resource.name} -- -c 'select name, email from customers limit 3'`,
+    `export ${homes.join(' ')}`,
+    `export PATH=${shellPath(dirname(sallyScript))}:$PATH`,
     '',
-    '# the same with plain psql',
-    `psql "${connection.join(' ')}" -c 'select status, count(*) from orders group by 1'`,
-    '',
-    '# one minute of write access, and what happens when it ends',
-    `${as('admin')} grant dev@example.test ${resource.name} --level write --for 1m --reason 'restock'`,
-    `${as('dev')} connect ${resource.name} --level write -- -c 'select pg_sleep(300)'`,
-    '',
-    '# what was done, and that nobody has changed the record of it',
-    `${as('auditor')} sessions`,
-    `${as('auditor')} audit search customers`,
-    `${as('auditor')} audit verify`,
+    ...tour(ready, resource),
     '',
     `people: ${ready.people.map(({ email }) => email).join(', ')}`,
     `control: ${ready.control.url}   PostgreSQL through the proxy: ${ready.proxy.host}:${ready.proxy.ports.postgres}`,
@@ -49,12 +23,60 @@ export function whatToTry(ready: DemoReady): string {
   return lines.join('\n')
 }
 
-function shortPath(path: string): string {
-  const here = relative(process.cwd(), path)
-  return here.startsWith('..') || isAbsolute(here) ? path : here
+/** The same commands as in the README's five minutes; a test holds them together. */
+function tour(ready: DemoReady, resource: string): string[] {
+  const { host, ports } = ready.proxy
+  const connection = [
+    `host=${resource}.${ready.domain} hostaddr=${host} port=${ports.postgres} dbname=${shopDatabase}`,
+    'sslmode=verify-full sslrootcert=$dev/ca.pem sslcert=$dev/cert.pem sslkey=$dev/key.pem',
+  ].join(' ')
+  return [
+    '# what dev may ask for; reading is approved at once',
+    'SALLY_HOME=$dev sally resources',
+    `SALLY_HOME=$dev sally why ${resource}`,
+    `SALLY_HOME=$dev sally request ${resource} --level read --for 10m --reason 'ticket 7' --wait`,
+    `SALLY_HOME=$dev sally connect ${resource} -- -c 'select name, email from customers limit 3'`,
+    '',
+    '# the same with plain psql, and with a service file',
+    `psql "${connection}" -c 'select status, count(*) from orders group by 1'`,
+    'SALLY_HOME=$dev sally pg-service --write',
+    `psql service=${resource} -c 'select count(*) from payments'`,
+    '',
+    '# ten seconds of access, and what happens when they end',
+    `SALLY_HOME=$dev sally request ${resource} --level read --for 10s --reason 'see it end' --wait`,
+    `SALLY_HOME=$dev sally connect ${resource} -- -c 'select pg_sleep(60)'`,
+    '',
+    '# writing takes the yes of a lead, and never one’s own',
+    `SALLY_HOME=$dev sally request ${resource} --level write --for 5m --reason 'restock' --wait & sleep 2`,
+    'SALLY_HOME=$lead sally requests --decide',
+    'request=$(SALLY_HOME=$lead sally requests --decide --ids)',
+    'SALLY_HOME=$dev sally approve $request',
+    "SALLY_HOME=$lead sally approve $request --comment 'go ahead'; wait",
+    `SALLY_HOME=$dev sally connect ${resource} --level write -- -c 'update products set stock = stock + 10 where id = 1'`,
+    '',
+    '# deleting takes two',
+    `SALLY_HOME=$dev sally request ${resource} --level delete --reason 'clean up'`,
+    'request=$(SALLY_HOME=$lead sally requests --decide --ids)',
+    'SALLY_HOME=$lead sally approve $request',
+    'SALLY_HOME=$admin sally approve $request',
+    '',
+    '# giving it back',
+    `SALLY_HOME=$dev sally give-back ${resource}`,
+    `SALLY_HOME=$dev sally connect ${resource}`,
+    '',
+    '# what was done, and that nobody has changed the record of it',
+    'SALLY_HOME=$auditor sally sessions',
+    'SALLY_HOME=$auditor sally audit search customers',
+    'SALLY_HOME=$auditor sally audit actions',
+    'SALLY_HOME=$auditor sally audit verify',
+    '',
+    '# on call, and an admin who ends it while a query runs',
+    `SALLY_HOME=$oncall sally request ${resource} --level read --reason 'incident 7'`,
+    `SALLY_HOME=$oncall sally connect ${resource} -- -c 'select pg_sleep(300)' & sleep 2`,
+    "SALLY_HOME=$admin sally revoke $(SALLY_HOME=$admin sally grants --person oncall@example.test --ids) --reason 'incident over'; wait",
+  ]
 }
 
 function shellPath(path: string): string {
-  const short = shortPath(path)
-  return /^[\w@%+=:,./-]+$/.test(short) ? short : `'${short.replaceAll("'", `'\\''`)}'`
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
 }

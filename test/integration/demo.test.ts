@@ -118,6 +118,15 @@ describe('the demo', () => {
     expect(demo.printed()).toContain('sally connect orders-db')
   })
 
+  it('lets dev in once dev has asked, and not before', async () => {
+    const before = await psql(connection('dev'), 'select 1')
+    expect(before.code).toBe(2)
+    expect(before.errors).toContain('sally request')
+    const ask = ['--level', 'read', '--for', '8h', '--reason', 'a test', '--wait']
+    const asked = await sally('dev', 'request', 'orders-db', ...ask)
+    expect(asked.code, asked.errors).toBe(0)
+  })
+
   it('lets dev read with plain psql, and nobody write at read level', async () => {
     const counted = await psql(
       connection('dev'),

@@ -2,12 +2,13 @@ import { Option, type Command } from 'commander'
 import type { Grant } from '../../api/shapes.ts'
 import type { Cli } from '../cli.ts'
 import { addPageOptions, noteMore, readPages, type PageOptions } from '../pages.ts'
-import { shortIds } from '../short-ids.ts'
+import { idLines, shortIds } from '../short-ids.ts'
 import { relativeTime } from '../show-time.ts'
 import type { Cell } from '../table.ts'
 import { withApi } from '../with-api.ts'
 
 interface GrantsOptions extends PageOptions {
+  ids?: boolean
   person?: string
   resource?: string
   state: 'live' | 'ended' | 'revoked' | 'all'
@@ -24,7 +25,8 @@ export function declareGrants(command: Command, cli: Cli): void {
       .addOption(
         new Option('--state <state>', 'only in this state').choices(states).default('live'),
       )
-      .addOption(new Option('--mine', 'only your own').conflicts('person')),
+      .addOption(new Option('--mine', 'only your own').conflicts('person'))
+      .option('--ids', 'only their ids, one a line'),
   ).action(async (options: GrantsOptions) => {
     const page = await withApi(cli, async ({ api, home, progress }) => {
       const person = options.mine === true ? home.config.email : options.person
@@ -39,7 +41,9 @@ export function declareGrants(command: Command, cli: Cli): void {
         (count) => progress.update(`reading grants, ${count}`),
       )
     })
-    cli.answer(page, () => showGrants(cli, page.items, options.state))
+    cli.answer(page, () =>
+      options.ids === true ? idLines(page.items) : showGrants(cli, page.items, options.state),
+    )
     noteMore(cli, page)
   })
 }

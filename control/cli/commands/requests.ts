@@ -4,12 +4,13 @@ import type { AccessRequest } from '../../api/request.ts'
 import type { Cli } from '../cli.ts'
 import { addPageOptions, noteMore, readPages, type PageOptions } from '../pages.ts'
 import { approvalsGiven, approvalText, waitsForText } from '../request-words.ts'
-import { shortIds } from '../short-ids.ts'
+import { idLines, shortIds } from '../short-ids.ts'
 import { relativeTime } from '../show-time.ts'
 import type { Cell } from '../table.ts'
 import { withApi } from '../with-api.ts'
 
 interface RequestsOptions extends PageOptions {
+  ids?: boolean
   decide?: boolean
   mine?: boolean
   state?: AccessRequest['state'] | 'all'
@@ -23,6 +24,7 @@ export function declareRequests(command: Command, cli: Cli): void {
     command
       .addOption(new Option('--decide', 'only those that you may decide now').conflicts('mine'))
       .option('--mine', 'only your own, also decided ones')
+      .option('--ids', 'only their ids, one a line')
       .addOption(new Option('--state <state>', 'only in this state').choices(states)),
     'all that you may see, in every state',
   ).action(async (options: RequestsOptions) => {
@@ -38,9 +40,11 @@ export function declareRequests(command: Command, cli: Cli): void {
         (count) => progress.update(`reading requests, ${count}`),
       ),
     )
-    cli.answer(page, () => showRequests(cli, page.items, filter))
+    cli.answer(page, () =>
+      options.ids === true ? idLines(page.items) : showRequests(cli, page.items, filter),
+    )
     noteMore(cli, page)
-    if (page.items.some(({ mine }) => mine === 'decide')) {
+    if (options.ids !== true && page.items.some(({ mine }) => mine === 'decide')) {
       const how = 'decide: sally approve REQUEST, or sally deny REQUEST --comment TEXT'
       cli.note(cli.paintNote(how, 'dim'))
     }

@@ -23,7 +23,16 @@ test('flags and the environment are taken', () => {
   const words = [
     ...['--listen', '[::1]:0', '--url', 'https://control.example.test', '--demo', '--drain', '5s'],
     ...['--bootstrap-admin', 'Admin@Example.test', '--bootstrap-home', '/tmp/x'],
-    ...['--proxy-address', 'edge:15432', '--certificate-life', '1h', '--ready', '/tmp/r'],
+    ...[
+      '--bootstrap-group',
+      'leads',
+      '--proxy-address',
+      'edge:15432',
+      '--certificate-life',
+      '1h',
+      '--ready',
+      '/tmp/r',
+    ],
   ]
   const { options, readyFile } = read(words, {
     DATABASE_URL: 'postgres://x',
@@ -33,7 +42,13 @@ test('flags and the environment are taken', () => {
     host: '::1',
     port: 0,
     url: 'https://control.example.test',
-    admin: { email: 'admin@example.test', home: '/tmp/x', proxyHost: 'edge', proxyPort: 15_432 },
+    admin: {
+      email: 'admin@example.test',
+      home: '/tmp/x',
+      groups: ['leads'],
+      proxyHost: 'edge',
+      proxyPort: 15_432,
+    },
     settings: { personCertificateMs: 3_600_000 },
     databaseUrl: 'postgres://x',
     sealingKeyFile: '/k',
