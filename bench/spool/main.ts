@@ -15,13 +15,13 @@ import { availableParallelism, cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { parseArgs } from 'node:util'
-import type { SessionOpenedMeta } from '../../control/api/audit/format.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
 import type { ActivitySource, Outcome } from '../../protocols/activity.ts'
 import { createForwarder } from '../../proxy/audit/forwarder.ts'
 import { openSpool } from '../../proxy/audit/open-spool.ts'
 import { createSpoolSession } from '../../proxy/audit/spool-session.ts'
 import type { Durability, Spool } from '../../proxy/audit/spool-types.ts'
+import { sessionOpened } from '../../test/fakes/session-opened.ts'
 
 const { values } = parseArgs({
   options: {
@@ -50,25 +50,6 @@ const outcome: Outcome = {
   errorText: '',
 }
 
-const opened: SessionOpenedMeta = {
-  personId: '00000000-0000-4000-8000-000000000003',
-  personEmail: 'dev@example.test',
-  grantId: '00000000-0000-4000-8000-000000000004',
-  grantRevision: 1,
-  resource: 'orders-db',
-  protocol: 'postgres',
-  level: 'read',
-  account: 'reader',
-  upstream: '127.0.0.1:5432',
-  remoteAddress: '127.0.0.1',
-  certificateSerial: '1',
-  attributes: {},
-  retention: 'default',
-  durability: 'written',
-  expiresAtMs: 1,
-  admittedBy: 'control',
-}
-
 interface Figure {
   median: number
   min: number
@@ -90,7 +71,7 @@ function figure(samples: number[]): Figure {
 /** Microseconds of processor time per turn, the loop's own share taken off. */
 async function perBatch(spool: Spool, statements: number, durability: Durability): Promise<number> {
   const session = createSpoolSession('00000000-0000-4000-8000-000000000001', durability)
-  spool.appendEvent('session-opened', session.sessionId, opened)
+  spool.appendEvent('session-opened', session.sessionId, sessionOpened)
   const target = new Writable({ write: (_chunk, _encoding, done) => done() })
   const chunk = Buffer.alloc(80)
   const forwarder = createForwarder(spool, session, {

@@ -64,7 +64,11 @@ export const certificate = z.strictObject({
 export const resourceView = z.strictObject({
   name: names.resourceName,
   protocol: names.protocol,
-  hostname: text(253),
+  /** It becomes PGHOST: a path, a list or an address is none. */
+  hostname: z
+    .string()
+    .max(253)
+    .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i),
   levels: z.array(names.level),
   group: names.groupName,
   tags: z.record(z.string(), z.string()),

@@ -172,12 +172,12 @@ export const catalog: readonly CatalogEntry[] = [
   {
     path: 'people revoke',
     summary: 'End every session and certificate of a person',
-    load: async () => (await import('./commands/people-revoke.ts')).declarePeopleRevoke,
+    load: async () => (await import('./commands/people-state.ts')).declarePeopleRevoke,
   },
   {
     path: 'people restore',
     summary: 'Let a revoked person in again',
-    load: async () => (await import('./commands/people-restore.ts')).declarePeopleRestore,
+    load: async () => (await import('./commands/people-state.ts')).declarePeopleRestore,
   },
   {
     path: 'people certificate',

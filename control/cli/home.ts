@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { readPrivateFile } from '../../protocols/kit/private-file.ts'
 import { email, protocol, realm } from '../api/names.ts'
+import { refuseOpenToOthers } from './closed-to-others.ts'
 
 /** `config.json`. More keys than these are left alone: another version may have written them. */
 export const homeConfig = z.object({
@@ -55,7 +56,7 @@ export function homeDirectory(environment: NodeJS.ProcessEnv): string {
 }
 
 /**
- * Reads the configuration and refuses a home whose key others can read.
+ * Reads the configuration and refuses a home whose key others can read, or where others can change whom it trusts.
  * @throws SallyportError `evidence-missing` if nobody is signed in there, `config-invalid` if it is damaged or open.
  */
 export function readHome(environment: NodeJS.ProcessEnv): Home {
@@ -64,6 +65,13 @@ export function readHome(environment: NodeJS.ProcessEnv): Home {
   if (!existsSync(files.key) || !existsSync(files.certificate)) {
     throw signedOut(files, 'has no certificate with its key')
   }
+  refuseOpenToOthers([
+    files.directory,
+    files.config,
+    files.controlAuthority,
+    files.serverAuthorities,
+    files.certificate,
+  ])
   readPrivateFile(files.key)
   return { files, config: readConfig(files) }
 }

@@ -1,5 +1,5 @@
 /** `sally`: started as `<node> control/cli/main.ts …` (the script `sally` beside it finds the Node to use). */
-import { mkdirSync } from 'node:fs'
+import { lstatSync, mkdirSync } from 'node:fs'
 import { enableCompileCache } from 'node:module'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -15,7 +15,9 @@ function keepCompiledCode(): void {
     const directory = join(base, 'sallyport', 'code')
     // 0700: code that others could write is code that others could run as this person.
     mkdirSync(directory, { recursive: true, mode: 0o700 })
-    enableCompileCache(directory)
+    const { mode, uid } = lstatSync(directory)
+    // One that was there already: made by whom, and open to whom?
+    if ((mode & 0o022) === 0 && uid === process.getuid?.()) enableCompileCache(directory)
   } catch {
     // Without a cache everything works, only slower.
   }

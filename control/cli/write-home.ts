@@ -1,5 +1,6 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { writePrivateFile } from '../../protocols/kit/private-file.ts'
+import { refuseOpenToOthers } from './closed-to-others.ts'
 import { homeFiles, type HomeConfig } from './home.ts'
 
 export interface IssuedFiles {
@@ -17,9 +18,12 @@ export function writeHome(
 ): void {
   const files = homeFiles(directory)
   mkdirSync(directory, { recursive: true, mode: 0o700 })
+  // One that was there already may be a trap: in /tmp anybody can have made it.
+  refuseOpenToOthers([directory])
   writePrivateFile(files.key, privateKeyPem)
-  writeFileSync(files.certificate, issued.certificatePem, { mode: 0o600 })
-  writeFileSync(files.serverAuthorities, issued.serverAuthoritiesPem, { mode: 0o600 })
-  writeFileSync(files.controlAuthority, issued.controlAuthorityPem, { mode: 0o600 })
-  writeFileSync(files.config, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })
+  // Each replaces what has its name; what a link there leads to stays as it is.
+  writePrivateFile(files.certificate, issued.certificatePem)
+  writePrivateFile(files.serverAuthorities, issued.serverAuthoritiesPem)
+  writePrivateFile(files.controlAuthority, issued.controlAuthorityPem)
+  writePrivateFile(files.config, `${JSON.stringify(config, null, 2)}\n`)
 }

@@ -10,6 +10,7 @@ import type { Durability } from '../../proxy/audit/spool-types.ts'
 import { createForwarder } from '../../proxy/audit/forwarder.ts'
 import { openSpool } from '../../proxy/audit/open-spool.ts'
 import { createSpoolSession } from '../../proxy/audit/spool-session.ts'
+import { sessionOpened } from '../fakes/session-opened.ts'
 
 const [directory, key, first, durability] = process.argv.slice(2)
 const log = { debug() {}, info() {}, warn() {}, error() {} }
@@ -24,22 +25,8 @@ const spool = await openSpool({
 })
 const session = createSpoolSession(randomUUID(), durability as Durability)
 spool.appendEvent('session-opened', session.sessionId, {
-  personId: randomUUID(),
-  personEmail: 'dev@example.test',
-  grantId: randomUUID(),
-  grantRevision: 1,
-  resource: 'orders-db',
-  protocol: 'postgres',
-  level: 'read',
-  account: 'reader',
-  upstream: '127.0.0.1:5432',
-  remoteAddress: '127.0.0.1',
-  certificateSerial: '1',
-  attributes: {},
-  retention: 'default',
+  ...sessionOpened,
   durability: session.durability,
-  expiresAtMs: 1,
-  admittedBy: 'control',
 })
 await spool.commitNow('synced')
 writeSync(1, 'ready\n')

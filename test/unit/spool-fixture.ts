@@ -1,10 +1,8 @@
 /** A spool in a temporary directory, and what it is fed with, for tests. */
-import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
-import type { SessionOpenedMeta } from '../../control/api/audit/format.ts'
 import type { ActivitySource } from '../../protocols/activity.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
 import { openSpool } from '../../proxy/audit/open-spool.ts'
@@ -17,28 +15,11 @@ import type {
   SpoolOptions,
   SpoolSession,
 } from '../../proxy/audit/spool-types.ts'
+import { sessionOpened } from '../fakes/session-opened.ts'
 
 export const silentLog = { debug() {}, info() {}, warn() {}, error() {} }
 export const spoolKey = Buffer.alloc(32, 7)
 export const sessionId = 'cccccccc-cccc-4ccc-8ccc-cccccccccccc'
-export const openedMeta: SessionOpenedMeta = {
-  personId: randomUUID(),
-  personEmail: 'dev@example.test',
-  grantId: randomUUID(),
-  grantRevision: 1,
-  resource: 'orders-db',
-  protocol: 'postgres',
-  level: 'read',
-  account: 'reader',
-  upstream: '127.0.0.1:5432',
-  remoteAddress: '127.0.0.1',
-  certificateSerial: '1',
-  attributes: {},
-  retention: 'default',
-  durability: 'written',
-  expiresAtMs: 1,
-  admittedBy: 'control',
-}
 
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'sallyport-spool-'))
@@ -80,7 +61,7 @@ export function sessionIn(
   let session = known.get(id)
   if (session === undefined) {
     session = createSpoolSession(id, durability)
-    spool.appendEvent('session-opened', id, openedMeta)
+    spool.appendEvent('session-opened', id, sessionOpened)
     known.set(id, session)
   }
   return session

@@ -8,9 +8,9 @@ import { createForwarder } from '../../proxy/audit/forwarder.ts'
 import { createSpoolSession } from '../../proxy/audit/spool-session.ts'
 import { systemFiles } from '../../proxy/audit/spool-files.ts'
 import type { Forwarder, Spool, SpoolSession } from '../../proxy/audit/spool-types.ts'
+import { sessionOpened } from '../fakes/session-opened.ts'
 import { okOutcome } from './audit-bundle.ts'
 import {
-  openedMeta,
   openTestSpool,
   sessionId,
   statement,
@@ -440,7 +440,7 @@ describe('a spool that fills', () => {
     }
     expect(codes).toEqual(['audit-full'])
     expect(() => spool.appendActivity(session, statement('x'))).toThrow('full')
-    expect(() => spool.appendEvent('session-opened', sessionId, openedMeta)).toThrow('full')
+    expect(() => spool.appendEvent('session-opened', sessionId, sessionOpened)).toThrow('full')
     spool.appendEvent('session-cut', sessionId, {
       reason: 'audit-full',
       orderedAtMs: 1,

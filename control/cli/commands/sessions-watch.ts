@@ -16,6 +16,7 @@ import { withApi } from '../with-api.ts'
 const waitMs = 5_000
 /** The end of the grant is looked at this often: an extension moves it. */
 const grantEveryMs = 5_000
+const hastyMs = 500
 /** Control may be away for so long. */
 const awayMsMax = 60_000
 
@@ -65,9 +66,13 @@ async function follow(cli: Cli, api: ApiClient, first: Answer<'sessionWatch'>): 
     if (page.ended) break
     const cursor = page.next
     const { id } = page.session
+    const askedAtMs = clock.monotonicMs()
     page = await patiently(cli, () =>
       api.call('sessionWatch', { params: { id }, query: { cursor, waitMs } }),
     )
+    // A control with too many watches, or one that stops, answers without waiting.
+    const hasty = page.items.length === 0 && clock.monotonicMs() - askedAtMs < hastyMs
+    if (hasty && !page.ended) await sleep(clock, 2 * hastyMs)
     if (clock.monotonicMs() - readAtMs < grantEveryMs || page.ended) continue
     readAtMs = clock.monotonicMs()
     const endMs = await patiently(cli, readEnd)
