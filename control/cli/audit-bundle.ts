@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { Damage } from '../api/audit/verify-chain.ts'
 import { realm, timeMs } from '../api/names.ts'
+import { cursorOf } from './resumable-lines.ts'
 import { auditKeys, segment, type Segment } from '../api/shapes.ts'
 
 export const bundleHeader = z.object({
@@ -66,6 +67,8 @@ async function* readSegments(
     line += 1
     if (ended) wrong(line, 'comes after the end')
     const json = readJson(next.value)
+    // Where an export could go on: it says nothing of the chains.
+    if (!ended && cursorOf(json) !== undefined) continue
     const end = bundleEnd.safeParse(json)
     if (end.success) {
       ended = true

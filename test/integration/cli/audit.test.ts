@@ -1,5 +1,6 @@
 /** `sally audit verify` and `export`: what is found, and that each place is named. */
 import {
+  appendFileSync,
   chmodSync,
   existsSync,
   mkdtempSync,
@@ -13,7 +14,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Segment } from '../../../control/api/shapes.ts'
 import { makeHome, startFakeApi, type FakeApi, type FakeHandlers } from '../../fakes/api.ts'
-import { shopHandlers } from '../../fakes/shop.ts'
+import { SallyportError } from '../../../protocols/kit/errors.ts'
+import { activity, dev, shopHandlers } from '../../fakes/shop.ts'
 import { runSally } from '../../run-sally.ts'
 import { proxyId, smallBundle } from '../../unit/audit-bundle.ts'
 
@@ -38,7 +40,10 @@ beforeAll(async () => {
   bundle = join(scratch, 'audit.jsonl')
   const run = await runSally(['audit', 'export', '--output', bundle, '--json'], { home: exporter })
   expect(JSON.parse(run.stdout)).toMatchObject({ file: bundle, segments: 3, payloads: 'without' })
-  lines = readFileSync(bundle, 'utf8').trimEnd().split('\n')
+  // Without the places where it could have been gone on with, between the pages.
+  const all = readFileSync(bundle, 'utf8').trimEnd().split('\n')
+  lines = all.filter((line) => !line.startsWith('{"cursor"'))
+  expect(all.length - lines.length).toBe(2)
 })
 beforeEach(async () => {
   api.handlers = usual
@@ -81,6 +86,91 @@ describe('export', () => {
     const file = join(scratch, 'failed.jsonl')
     expect((await runSally(['audit', 'export', '--output', file], { home })).code).toBe(70)
     expect(existsSync(file) || existsSync(`${file}.partial`)).toBe(false)
+  })
+
+  test('goes on where it broke off, and the whole is what it would have been', async () => {
+    const usualSegments = usual.auditSegments!
+    const lose = new SallyportError('store-unavailable', 'lost', { clientMessage: 'lost' })
+    api.handlers = {
+      ...usual,
+      auditSegments: (call) =>
+        call.query['cursor'] === '2' ? Promise.reject(lose) : usualSegments(call),
+    }
+    const file = join(scratch, 'resumed.jsonl')
+    const broken = await runSally(['audit', 'export', '--output', file], { home })
+    expect(broken.code).toBe(5)
+    expect(broken.stderr).toContain('--resume')
+    expect(existsSync(file)).toBe(false)
+    // Half a line, as a full disk leaves it.
+    appendFileSync(`${file}.partial`, '{"chain":"x","bat')
+    api.handlers = usual
+    api.calls.length = 0
+    const other = await runSally(['audit', 'export', '--output', file, '--resume', '--payloads'], {
+      home,
+    })
+    expect(other.code).toBe(7)
+    const resumed = await runSally(['audit', 'export', '--output', file, '--resume', '--json'], {
+      home,
+    })
+    expect(JSON.parse(resumed.stdout)).toMatchObject({ segments: 3 })
+    const asked = api.calls.filter(({ name }) => name === 'auditSegments')
+    expect(asked.map(({ query }) => query['cursor'])).toEqual(['2'])
+    const [, ...rest] = readFileSync(file, 'utf8').trimEnd().split('\n')
+    expect(rest).toEqual(readFileSync(bundle, 'utf8').trimEnd().split('\n').slice(1))
+    expect((await runSally(['audit', 'verify', file], { home })).code).toBe(0)
+    const nothing = await runSally(['audit', 'export', '--output', file, '--resume'], { home })
+    expect(nothing.code).toBe(7)
+  })
+
+  test('of statements says how whole it is, and goes on where it broke off', async () => {
+    const pages = (cursor: unknown) => Number(cursor ?? 0)
+    const state = { broken: true }
+    api.handlers = {
+      ...usual,
+      auditSearch: ({ query }) => {
+        const at = pages(query['cursor'])
+        if (at === 2 && state.broken) {
+          throw new SallyportError('store-unavailable', 'lost', { clientMessage: 'lost' })
+        }
+        const outcome = at === 0 ? null : activity.outcome
+        const items = [{ ...activity, sequence: at, outcome }]
+        return { items, next: at < 3 ? String(at + 1) : null, indexLagMs: 0 }
+      },
+    }
+    const file = join(scratch, 'statements.jsonl')
+    const line = ['audit', 'export', '--statements', '--since', '1h', '--output', file]
+    expect((await runSally(line, { home })).code).toBe(5)
+    state.broken = false
+    api.calls.length = 0
+    const run = await runSally([...line, '--resume', '--json'], { home })
+    // One entry is received and not indexed: that is said, and it is a no.
+    expect(run.code).toBe(1)
+    expect(JSON.parse(run.stdout)).toMatchObject({
+      ...{ file, statements: 4, running: 1, complete: false },
+      missing: [expect.stringContaining('1 entries') as string],
+    })
+    const rows = readFileSync(file, 'utf8').trimEnd().split('\n')
+    const parsed = rows.map((row) => JSON.parse(row) as Record<string, unknown>)
+    expect(parsed[0]).toMatchObject({ export: 'sallyport-statements', realm: 'default' })
+    const statements = parsed.filter((each) => 'sequence' in each)
+    expect(statements.map((each) => each['sequence'])).toEqual([0, 1, 2, 3])
+    expect(parsed.at(-1)).toMatchObject({ end: { statements: 4, complete: false } })
+    const asked = api.calls.filter(({ name }) => name === 'auditSearch')
+    expect(asked.map(({ query }) => query['cursor'])).toEqual(['2', '3'])
+    // "1h" is what it was when it began.
+    const { filter, exportedAtMs } = parsed[0] as {
+      filter: { since: number }
+      exportedAtMs: number
+    }
+    expect(asked[0]!.query).toMatchObject({
+      order: 'oldest',
+      since: filter.since,
+      until: exportedAtMs,
+    })
+    const chains = await runSally(['audit', 'export', '--output', file, '--person', dev.email], {
+      home,
+    })
+    expect(chains.code).toBe(2)
   })
 })
 

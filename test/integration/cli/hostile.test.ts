@@ -126,9 +126,8 @@ describe('files', () => {
 const escape = '\u001b[2J\u001b]0;owned\u0007\u009b31m\u202e\u2066\r\nerror: forged'
 const grantId = '0190aaaa-bbb1-7000-8000-000000000001'
 
-// oxlint-disable no-control-regex -- these are what must not be in it
-const hostile = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069]/
-// oxlint-enable no-control-regex
+/** Control characters, and those that hide or reorder text. */
+const hostile = /[\p{Cc}\p{Cf}]/u
 
 describe('texts', () => {
   const person = { ...dev, name: escape, groups: ['plain'] }
@@ -207,9 +206,9 @@ describe('texts', () => {
     for (const more of [[], ['--json']]) {
       const shown = await runSally([...commandLine, ...more], { home })
       expect(shown.code, shown.stderr).toBe(0)
-      expect(shown.stdout).not.toMatch(hostile)
-      expect(shown.stderr).not.toMatch(hostile)
-      expect(`${shown.stdout}${shown.stderr}`).not.toMatch(/^error: forged/m)
+      const all = `${shown.stdout}${shown.stderr}`
+      expect(all.replaceAll('\n', '')).not.toMatch(hostile)
+      expect(all).not.toMatch(/^error: forged/m)
     }
   })
 })
