@@ -28,7 +28,10 @@ export const grantColumns = `
   expires_at_ms as "expiresAtMs", revoked_at_ms as "revokedAtMs", revoked_by as "revokedBy",
   revoke_reason as "revokeReason"`
 
-export function stateOf(row: GrantRow, atMs: number): Grant['state'] {
+export function stateOf(
+  row: Pick<GrantRow, 'revokedAtMs' | 'expiresAtMs'>,
+  atMs: number,
+): Grant['state'] {
   if (row.revokedAtMs !== null) return 'revoked'
   return row.expiresAtMs <= atMs ? 'ended' : 'live'
 }

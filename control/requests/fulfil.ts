@@ -3,14 +3,13 @@ import { randomUUID } from 'node:crypto'
 import type { Resource } from '../api/resource.ts'
 import type { Actor, Control } from '../control.ts'
 import type { FeedEntry } from '../feed/append-feed.ts'
-import { lockGrant, requireLive } from '../grants/change-grant.ts'
+import { lockGrant } from '../grants/change-grant.ts'
 import type { GrantRow } from '../grants/grant-row.ts'
 import { grantExtended, grantMade, insertGrant, moveEnd } from '../grants/write-grant.ts'
-import { conflict } from '../refusals.ts'
 import type { ControlAction } from '../server/handlers.ts'
 import type { Sql } from '../store/store.ts'
-import { agreedTerms, type KeptRequest } from './access-request.ts'
-import { extendedEnd } from './decide.ts'
+import type { KeptRequest } from './access-request.ts'
+import { outcomeOf } from './outcome.ts'
 
 export interface Fulfilled {
   readonly request: KeptRequest
@@ -39,30 +38,19 @@ export async function fulfil(
   parts: { person: Grantee; resource: Resource | undefined; atMs: number },
 ): Promise<Fulfilled> {
   const { person, resource, atMs } = parts
-  if (!person.active) {
-    throw conflict(`${person.email} is revoked`, 'restore the person first, or deny the request')
-  }
-  if (resource === undefined) {
-    throw conflict(`${approved.resource} was removed meanwhile`, 'deny the request')
-  }
-  const { level, forMs } = agreedTerms(approved)
-  if (resource.levels[level] === undefined) {
-    throw conflict(
-      `${resource.name} does not offer level ${level} any more`,
-      'approve a lower level, or deny the request',
-    )
-  }
+  const before =
+    approved.kind === 'extension'
+      ? await lockGrant(sql, control.realm, approved.grantId!)
+      : undefined
+  const { level, expiresAtMs } = outcomeOf(approved, { person, resource, grant: before, atMs })
   const because = {
     requestId: approved.id,
     flow: approved.flow.name,
     flowsVersion: approved.flowsVersion,
     approvedBy: approved.decisions.map(({ personEmail }) => personEmail),
   }
-  if (approved.kind === 'extension') {
-    const before = await lockGrant(sql, control.realm, approved.grantId!)
-    requireLive(control, before)
-    const end = extendedEnd(approved, before.expiresAtMs, forMs, atMs)
-    const { row, token } = await moveEnd(sql, control, before, end, atMs)
+  if (before !== undefined) {
+    const { row, token } = await moveEnd(sql, control, before, expiresAtMs, atMs)
     return {
       request: approved,
       grant: row,
@@ -75,13 +63,13 @@ export async function fulfil(
     revision: 1,
     personId: person.id,
     personEmail: person.email,
-    resource: resource.name,
+    resource: approved.resource,
     level,
-    group: resource.group,
+    group: resource!.group,
     reason: reasonOf(approved),
     madeBy: actor.email,
     madeAtMs: atMs,
-    expiresAtMs: atMs + forMs,
+    expiresAtMs,
     revokedAtMs: null,
     revokedBy: null,
     revokeReason: null,
