@@ -96,7 +96,7 @@ function createRows(start: History) {
     if (waits && request.state === 'pending') throw new SallyportError('conflict', 'twice')
     write(request, requests.length)
   }
-  const pick = <T>(list: T[], place: number): number => {
+  const pick = (list: readonly unknown[], place: number): number => {
     if (list.length === 0) throw new SallyportError('not-found', 'none')
     return placeOf(place, list.length)
   }
