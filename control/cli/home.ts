@@ -65,6 +65,13 @@ export function readHome(environment: NodeJS.ProcessEnv): Home {
   if (!existsSync(files.key) || !existsSync(files.certificate)) {
     throw signedOut(files, 'has no certificate with its key')
   }
+  const config = readConfig(files)
+  readPrivateFile(files.key)
+  return { files, config }
+}
+
+/** Throws like `readHome`, also for a home where nobody is signed in. */
+export function readConfig(files: HomeFiles): HomeConfig {
   refuseOpenToOthers([
     files.directory,
     files.config,
@@ -72,11 +79,6 @@ export function readHome(environment: NodeJS.ProcessEnv): Home {
     files.serverAuthorities,
     files.certificate,
   ])
-  readPrivateFile(files.key)
-  return { files, config: readConfig(files) }
-}
-
-export function readConfig(files: HomeFiles): HomeConfig {
   let json: unknown
   try {
     json = JSON.parse(readFileSync(files.config, 'utf8'))

@@ -159,6 +159,24 @@ test('only auditors watch, and who did is on record once', async () => {
   expect(recorded[0]).toMatchObject({ actorEmail: 'auditor@example.test', target: id })
 })
 
+test('each reading of payloads is on record before it is answered', async () => {
+  const newest = async () => (await admin.call('auditActions', { query: { limit: 5 } })).items
+  const readings = async (target: string) =>
+    (await newest()).filter((each) => each.action === 'audit.read' && each.target === target)
+  await search('looked-for-this', { person: 'dev@example.test' })
+  const [searched] = await readings('activities')
+  expect(searched).toMatchObject({
+    actorEmail: 'auditor@example.test',
+    details: { text: 'looked-for-this', person: 'dev@example.test' },
+  })
+  await auditor.call('auditSegments', { query: { payloads: 'with', limit: 1 } })
+  const [read] = await readings('segments')
+  expect(read).toMatchObject({ actorEmail: 'auditor@example.test', details: { payloads: 'with' } })
+  // And the chain that says so verifies.
+  const verdict = await site.sallyJson<{ ok: boolean }>('auditor', 'audit', 'verify')
+  expect(verdict.ok).toBe(true)
+})
+
 test('each filter of a search leaves out what does not fit', async () => {
   const grant = ['grant', 'dev@example.test', 'orders-db', '--level', 'write']
   await site.sallyJson<Grant>('admin', ...grant, '--for', '10m', '--reason', 'a test')
