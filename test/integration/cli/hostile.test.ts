@@ -16,10 +16,12 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { AccessRequest } from '../../../control/api/request.ts'
 import { resourceView } from '../../../control/api/shapes.ts'
 import { homeConfig } from '../../../control/cli/home.ts'
 import { writeHome } from '../../../control/cli/write-home.ts'
 import { makeHome, startFakeApi, type FakeApi, type FakeHandlers } from '../../fakes/api.ts'
+import { startAsking, ways } from '../../fakes/requests.ts'
 import { activity, dev, ordersDb, session, shopHandlers } from '../../fakes/shop.ts'
 import { runSally } from '../../run-sally.ts'
 
@@ -169,14 +171,57 @@ describe('texts', () => {
     [['sessions']],
     [['sessions', 'watch', session.id]],
     [['audit', 'search']],
+    [['requests', '--all']],
+    [['request', 'orders-db', '--level', 'write', '--reason', 'x', '--wait']],
+    [['why', 'orders-db']],
+    [['flows']],
     [['audit', 'actions']],
     [['proxy', 'list']],
     [['grant', dev.email, 'orders-db', '--level', 'read', '--for', '1m', '--reason', 'x']],
     [['revoke', grantId, '--reason', 'x']],
   ])('of others do nothing to the terminal: %j', async (commandLine) => {
     const { whoami, grants, grant, grantMake, auditActions, groups } = usual
+    const asking = startAsking()
+    const named = { people: [], groups: ['leads\u202e\u2066'] }
+    const denied = (request: AccessRequest): AccessRequest => ({
+      ...request,
+      reason: escape,
+      approvers: named,
+      state: 'denied',
+      decisions: [
+        {
+          ...{ personId: dev.id, personEmail: 'lead@example.test', verdict: 'deny', level: null },
+          ...{ forMs: null, comment: escape, atMs: 1, remoteAddress: escape },
+        },
+      ],
+    })
+    const made: NonNullable<FakeHandlers['requestMake']> = (call) => {
+      asking.requests.clear()
+      return asking.handlers.requestMake!(call)
+    }
     api.handlers = {
       ...usual,
+      ...asking.handlers,
+      requestMake: async (call) => {
+        const { request, grant: none } = await made(call)
+        return { request: { ...request, approvers: named }, grant: none }
+      },
+      request: async (call) => denied(await asking.handlers.request!(call)),
+      requests: async (call) => {
+        const { request } = await made({ ...call, body: { level: 'write', reason: '' } })
+        return { items: [denied(request)], next: null }
+      },
+      why: () => ({
+        resource: 'orders-db',
+        grants: [],
+        pending: [],
+        ways: ways.map((way) => ({ ...way, approvers: named })),
+      }),
+      flows: async (call) => {
+        const shown = await asking.handlers.flows!(call)
+        const flows = shown.flows.map((flow) => ({ ...flow, description: escape, who: named }))
+        return { ...shown, author: escape, flows }
+      },
       whoami: async (call) => ({ ...(await whoami!(call)), person }),
       people: () => ({ items: [person], next: null }),
       personRevoke: () => person,
@@ -205,7 +250,8 @@ describe('texts', () => {
     }
     for (const more of [[], ['--json']]) {
       const shown = await runSally([...commandLine, ...more], { home })
-      expect(shown.code, shown.stderr).toBe(0)
+      // A denial is told by the code.
+      expect(shown.code, shown.stderr).toBe(commandLine[0] === 'request' ? 3 : 0)
       const all = `${shown.stdout}${shown.stderr}`
       expect(all.replaceAll('\n', '')).not.toMatch(hostile)
       expect(all).not.toMatch(/^error: forged/m)
