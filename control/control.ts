@@ -18,6 +18,8 @@ export interface ControlSettings {
   /** Proxies' client and server certificates. */
   readonly proxyCertificateMs: number
   readonly joinTokenMs: number
+  /** From the making of a connect token to its use at the latest. */
+  readonly connectTokenMs: number
   /** Events that are older are deleted; a proxy that was away for longer takes the whole state. */
   readonly feedRetentionMs: number
 }
@@ -27,6 +29,7 @@ export const defaultSettings: ControlSettings = {
   personCertificateMs: 8 * 3_600_000,
   proxyCertificateMs: 30 * dayMs,
   joinTokenMs: 15 * 60_000,
+  connectTokenMs: 5 * 60_000,
   feedRetentionMs: 7 * dayMs,
 }
 

@@ -40,6 +40,7 @@ import { proxyHandlers } from './server/handlers/proxies.ts'
 import { requestHandlers } from './server/handlers/requests.ts'
 import { resourceHandlers } from './server/handlers/resources.ts'
 import { sessionHandlers } from './server/handlers/sessions.ts'
+import { tokenHandlers } from './server/handlers/tokens.ts'
 import type { Handlers } from './server/handlers.ts'
 import { createMetrics } from './server/metrics.ts'
 import { openApiServer } from './server/open-api-server.ts'
@@ -210,6 +211,7 @@ async function start(
     ),
     ...grantHandlers(control),
     ...requestHandlers(control),
+    ...tokenHandlers(control),
     ...sessionHandlers(control, (id) => getSession(audit.context, id, { personId: undefined })),
     ...proxyHandlers(control, countJoin),
     ...actionHandlers(control),

@@ -10,6 +10,7 @@ import type { Limits } from '../protocols/kit/limits.ts'
 import type { Spool } from './audit/spool-types.ts'
 import { skewMsMax, type ControlClock } from './control-link/control-clock.ts'
 import type { Identify, Identity } from './identity/identify.ts'
+import type { Redeem } from './identity/redeem.ts'
 import type { Metrics } from './observe/metrics.ts'
 import type { LiveSession } from './sessions/live-session.ts'
 import type { Registry } from './sessions/registry.ts'
@@ -26,6 +27,7 @@ export interface AdmissionGate {
 export interface GateOptions {
   readonly domain: string
   readonly identify: Identify
+  readonly redeem: Redeem
   readonly authorise: Authorise
   readonly registry: Registry
   readonly controlClock: ControlClock
@@ -38,8 +40,18 @@ export interface GateOptions {
 }
 
 export function createGate(options: GateOptions): AdmissionGate {
-  const { identify, authorise, registry, controlClock, spool, clock, limits, metrics, log } =
-    options
+  const {
+    identify,
+    redeem,
+    authorise,
+    registry,
+    controlClock,
+    spool,
+    clock,
+    limits,
+    metrics,
+    log,
+  } = options
   const countRefusal = createRefusalBudget(clock)
 
   function requireOpen(): void {
@@ -116,11 +128,13 @@ export function createGate(options: GateOptions): AdmissionGate {
       let identity: Identity | undefined
       try {
         // First of all: how this proxy is doing is not for strangers.
-        identity = identify(arrival.evidence)
+        const redeemed = await redeem({ arrival, sessionId, requireOpen })
+        identity = redeemed?.identity ?? identify(arrival.evidence)
         requireOpen()
         registry.requireRoom(identity.personId)
         const named = requireName(arrival, options.domain)
-        return await authorise({ arrival, arrivedMs, sessionId, identity, named, requireOpen })
+        const who = redeemed ?? { identity, arrival }
+        return await authorise({ ...who, arrivedMs, sessionId, named, requireOpen })
       } catch (error) {
         const refusal = tell(arrival, sessionId, identity, error)
         await untilRefusal(arrivedMs)

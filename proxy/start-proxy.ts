@@ -25,6 +25,7 @@ import { openControlLink } from './control-link/open-control-link.ts'
 import { drain } from './drain.ts'
 import { createGate } from './gate.ts'
 import { createIdentify } from './identity/identify.ts'
+import { createRedeem } from './identity/redeem.ts'
 import { join } from './identity/join.ts'
 import {
   readIdentity,
@@ -187,6 +188,7 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
         view,
         clock,
       }),
+      redeem: createRedeem({ domain, ask: (question) => confirmations.ask(question), clock }),
       authorise: createAuthorise({
         ...shared,
         realm,

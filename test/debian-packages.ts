@@ -6,6 +6,8 @@ import { dirname } from 'node:path'
 export interface Program {
   readonly command: string
   readonly packageName: string
+  /** With which it only says that it is there. Default: `--version`. */
+  readonly parameters?: readonly string[]
 }
 
 /** Real clients and peers. (`pgbench` is packaged with the server, which the tests themselves do not use.) */
@@ -14,12 +16,27 @@ export const programs: readonly Program[] = [
   { command: 'pg_dump', packageName: 'postgresql-client' },
   { command: 'pgbench', packageName: 'postgresql' },
   { command: 'pgbouncer', packageName: 'pgbouncer' },
-  { command: 'openssl', packageName: 'openssl' },
+  { command: 'openssl', packageName: 'openssl', parameters: ['version'] },
+  { command: 'javac', packageName: 'default-jdk-headless' },
+  {
+    command: 'javap',
+    packageName: 'libpostgresql-jdbc-java',
+    parameters: ['-cp', '/usr/share/java/postgresql.jar', 'org.postgresql.Driver'],
+  },
+  {
+    command: '/usr/bin/python3',
+    packageName: 'python3-psycopg2',
+    parameters: ['-c', 'import psycopg2'],
+  },
 ]
 
+type Runs = (command: string, parameters: readonly string[]) => boolean
+
 /** The packages of those programs that do not run here. */
-export function missingPackages(runs: (command: string) => boolean = runsHere): string[] {
-  const missing = programs.filter((program) => !runs(program.command))
+export function missingPackages(runs: Runs = runsHere): string[] {
+  const missing = programs.filter(
+    ({ command, parameters = ['--version'] }) => !runs(command, parameters),
+  )
   return [...new Set(missing.map((program) => program.packageName))]
 }
 
@@ -27,10 +44,9 @@ export function missingPackages(runs: (command: string) => boolean = runsHere): 
  * Started, not looked up: /usr/bin/pgbench is a wrapper that is there also when what it wraps is not. Debian keeps pgbouncer
  * in /usr/sbin, which is not on everybody's path.
  */
-function runsHere(command: string): boolean {
+function runsHere(command: string, parameters: readonly string[]): boolean {
   const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin`
-  const parameters = command === 'openssl' ? ['version'] : ['--version']
-  return spawnSync(command, parameters, { env: { ...process.env, PATH } }).status === 0
+  return spawnSync(command, [...parameters], { env: { ...process.env, PATH } }).status === 0
 }
 
 /** What to tell somebody who has to install them by hand. */

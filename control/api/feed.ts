@@ -4,7 +4,7 @@
  * never skips an event that committed late.
  */
 import { z } from 'zod'
-import { groupName, id, protocol, resourceName, timeMs } from './names.ts'
+import { groupName, id, level, protocol, resourceName, timeMs } from './names.ts'
 import { resource } from './resource.ts'
 
 /** `position` of a feed that was never read. */
@@ -29,7 +29,7 @@ export const feedEvent = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('person-restored'), personId: id, atMs: timeMs }),
   z.strictObject({
     kind: z.literal('certificate-revoked'),
-    /** Hex, lower case, no leading zeros. */
+    /** Hex, lower case, no leading zeros; or the id of a connect token that let a session in. */
     serial: z.string().max(64),
     orderedAtMs: timeMs,
     /** After this it would have expired by itself and may be forgotten. */
@@ -72,6 +72,16 @@ export const toControl = z.discriminatedUnion('kind', [
     grantId: id.optional(),
     personId: id.optional(),
     certificateSerial: z.string().max(64).optional(),
+    /** Instead of person and certificate: a connect token, used up by the answer `confirmed`. */
+    connectToken: z
+      .strictObject({
+        /** SHA-256 of the token, hex: the token itself stays where it was shown. */
+        digest: z.string().regex(/^[0-9a-f]{64}$/),
+        /** Whose it must be, if the client said. */
+        personEmail: z.string().max(320).optional(),
+        remoteAddress: z.string().max(64),
+      })
+      .optional(),
     resource: z.string().max(253),
     /** What the client named: a level or an account; '' for none. */
     wanted: z.string().max(128),
@@ -115,6 +125,18 @@ export const toProxy = z.discriminatedUnion('kind', [
     requestId: z.int().nonnegative(),
     /** The grant as it is now, signed. */
     token: z.string().max(8_192),
+    /** Whose the connect token was. */
+    redeemed: z
+      .strictObject({
+        tokenId: id,
+        personId: id,
+        personEmail: z.string().max(254),
+        /** When it was made. */
+        issuedAtMs: timeMs,
+        /** The level that it is bound to. */
+        level: level.optional(),
+      })
+      .optional(),
     /** The feed as it was when this was decided: look at revocations again once it is reached. */
     position: z.int().nonnegative(),
     controlTimeMs: timeMs,
@@ -131,6 +153,12 @@ export const toProxy = z.discriminatedUnion('kind', [
       'not-in-group',
       'no-grant',
       'grant-ended',
+      'token-unknown',
+      'token-used',
+      'token-late',
+      'token-revoked',
+      'token-elsewhere',
+      'token-of-another',
       'error',
     ]),
     position: z.int().nonnegative(),

@@ -17,6 +17,9 @@ export type Level = z.infer<typeof level>
 export const protocol = z.enum(protocolNames)
 export const role = z.enum(['engineer', 'admin', 'auditor'])
 export type Role = z.infer<typeof role>
+/** What an API token may do: read, or also make and withdraw requests. */
+export const tokenScope = z.enum(['read', 'request'])
+export type TokenScope = z.infer<typeof tokenScope>
 /** A group of people, as the identity provider spells it. */
 export const peopleGroup = z
   .string()

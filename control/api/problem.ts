@@ -30,6 +30,7 @@ export const statusOfCode: Partial<Record<ErrorCode, number>> = {
   'evidence-missing': 401,
   'evidence-invalid': 401,
   'evidence-expired': 401,
+  'token-refused': 401,
   'access-denied': 403,
   'not-allowed': 403,
   'not-found': 404,

@@ -18,6 +18,7 @@ export const requestRoutes = {
     summary:
       'What the caller could do about a resource: their grants, their requests, the ways to ask',
     access: everyone,
+    token: 'read',
     params: byName,
     response: requests.why,
   },
@@ -27,6 +28,7 @@ export const requestRoutes = {
     summary:
       'The access flows: all for admins and auditors; for engineers, those they may ask or decide by',
     access: everyone,
+    token: 'read',
     response: requests.flowsView,
   },
   flowsApply: {
@@ -51,6 +53,7 @@ export const requestRoutes = {
     summary:
       'Requests: all for admins and auditors; else one’s own and those one may decide; newest first',
     access: everyone,
+    token: 'read',
     query: requests.requestsQuery,
     response: shapes.page(requests.accessRequest),
   },
@@ -59,6 +62,7 @@ export const requestRoutes = {
     path: '/v1/requests/{id}',
     summary: 'One request',
     access: everyone,
+    token: 'read',
     params: byId,
     response: requests.accessRequest,
   },
@@ -67,6 +71,7 @@ export const requestRoutes = {
     path: '/v1/requests',
     summary: 'Asks for access; the access flow decides at once, or waits for approvals',
     access: decidersAndAskers,
+    token: 'request',
     body: requests.requestMake,
     response: requests.requestMade,
   },
@@ -93,6 +98,7 @@ export const requestRoutes = {
     path: '/v1/requests/{id}/withdraw',
     summary: 'Takes one’s own request back',
     access: decidersAndAskers,
+    token: 'request',
     params: byId,
     body: requests.requestWithdraw,
     response: requests.accessRequest,
@@ -102,6 +108,7 @@ export const requestRoutes = {
     path: '/v1/grants/{id}/extensions',
     summary: 'Asks for more time under one’s own live grant, through the access flow again',
     access: decidersAndAskers,
+    token: 'request',
     params: byId,
     body: requests.extensionMake,
     response: requests.requestMade,

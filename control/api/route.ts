@@ -1,5 +1,6 @@
 /** What a route is. The routes themselves are in routes.ts. */
 import type { z } from 'zod'
+import type { TokenScope } from './names.ts'
 
 /** Who a caller must be. `anyone` answers without evidence; `proxy` needs a proxy's certificate. */
 export type Access = 'anyone' | 'proxy' | readonly ('engineer' | 'admin' | 'auditor')[]
@@ -10,6 +11,11 @@ export interface Route {
   readonly path: string
   readonly summary: string
   readonly access: Access
+  /**
+   * The scope that an API token needs here; without it none is let in. A token of scope `request` may also what `read` may.
+   * Nothing that decides, makes tokens, changes people, flows or resources, or reads payloads of the audit has one.
+   */
+  readonly token?: TokenScope
   readonly params?: z.ZodType
   readonly query?: z.ZodType
   readonly body?: z.ZodType

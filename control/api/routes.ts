@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { requestRoutes } from './request-routes.ts'
 import type { Route } from './route.ts'
 import * as shapes from './shapes.ts'
+import { tokenRoutes } from './token-routes.ts'
 
 export type { Access, Route } from './route.ts'
 
@@ -32,6 +33,7 @@ export const routes = {
     path: '/v1/whoami',
     summary: 'Who control takes you for',
     access: everyone,
+    token: 'read',
     response: shapes.whoami,
   },
   people: {
@@ -92,6 +94,7 @@ export const routes = {
     summary:
       'Resources the caller may see: all for admins and auditors; for engineers, those they reach or could ask for',
     access: everyone,
+    token: 'read',
     query: shapes.pageQuery,
     response: shapes.page(shapes.resourceView),
   },
@@ -108,6 +111,7 @@ export const routes = {
     path: '/v1/grants',
     summary: 'Grants: all for admins and auditors, their own for engineers; newest first',
     access: everyone,
+    token: 'read',
     query: shapes.grantsQuery,
     response: shapes.page(shapes.grant),
   },
@@ -116,6 +120,7 @@ export const routes = {
     path: '/v1/grants/{id}',
     summary: 'One grant',
     access: everyone,
+    token: 'read',
     params: byId,
     response: shapes.grant,
   },
@@ -150,6 +155,7 @@ export const routes = {
     path: '/v1/sessions',
     summary: 'Sessions: all for admins and auditors, their own for engineers; newest first',
     access: everyone,
+    token: 'read',
     query: shapes.sessionsQuery,
     response: shapes.page(shapes.session),
   },
@@ -158,6 +164,7 @@ export const routes = {
     path: '/v1/sessions/{id}',
     summary: 'One session',
     access: everyone,
+    token: 'read',
     params: byId,
     response: shapes.session,
   },
@@ -289,6 +296,7 @@ export const routes = {
     response: shapes.done,
   },
   ...requestRoutes,
+  ...tokenRoutes,
 } as const satisfies Record<string, Route>
 
 export type RouteName = keyof typeof routes

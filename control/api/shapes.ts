@@ -42,7 +42,11 @@ export const personCreate = z.strictObject({
 export const whoami = z.strictObject({
   person,
   realm: names.realm,
-  certificate: z.strictObject({ serial: text(64), expiresAtMs: names.timeMs }),
+  /** Null where an API token stood for the person. */
+  certificate: z.strictObject({ serial: text(64), expiresAtMs: names.timeMs }).nullable(),
+  token: z
+    .strictObject({ id: names.id, scope: names.tokenScope, expiresAtMs: names.timeMs })
+    .optional(),
   controlTimeMs: names.timeMs,
 })
 export const certificateIssue = z.strictObject({
@@ -161,6 +165,8 @@ export const session = z.strictObject({
   remoteAddress: text(64),
   attributes: z.record(z.string(), z.string()),
   admittedBy: z.enum(['control', 'lease']),
+  /** What the person was identified by: a certificate's serial number or a connect token's id. */
+  evidence: z.strictObject({ kind: z.enum(['certificate', 'token']), id: text(64) }).optional(),
   openedAtMs: names.timeMs,
   closedAtMs: names.timeMs.nullable(),
   /** A cut reason or an end reason; null while live. */

@@ -78,6 +78,7 @@ interface Row {
   level: SessionView['level']
   account: string
   remote_address: string
+  certificate_serial: string
   attributes: Record<string, string>
   admitted_by: SessionView['admittedBy']
   opened_at_ms: number
@@ -107,6 +108,11 @@ function viewOf(row: Row): SessionView {
     remoteAddress: row.remote_address,
     attributes: row.attributes,
     admittedBy: row.admitted_by,
+    evidence: {
+      // A serial number is hex without dashes; the id of a token is a UUID.
+      kind: row.certificate_serial.includes('-') ? 'token' : 'certificate',
+      id: row.certificate_serial,
+    },
     openedAtMs: row.opened_at_ms,
     closedAtMs: row.closed_at_ms,
     endReason: row.end_reason,

@@ -20,6 +20,7 @@ export const groupSummaries: Readonly<Record<string, string>> = {
   certificates: 'Revoke certificates',
   people: 'People and their certificates',
   proxy: 'Proxies and their join tokens',
+  token: 'One-time passwords, and tokens for scripts',
   secret: 'The sealed file of a proxy’s secrets',
 }
 
@@ -208,6 +209,26 @@ export const catalog: readonly CatalogEntry[] = [
     path: 'proxy list',
     summary: 'Proxies by group',
     load: async () => (await import('./commands/proxy-list.ts')).declareProxyList,
+  },
+  {
+    path: 'token connect',
+    summary: 'Make a one-time password for a client that knows only passwords',
+    load: async () => (await import('./commands/token-connect.ts')).declareTokenConnect,
+  },
+  {
+    path: 'token create',
+    summary: 'Make a token of yours for scripts that call control’s API',
+    load: async () => (await import('./commands/token-create.ts')).declareTokenCreate,
+  },
+  {
+    path: 'token list',
+    summary: 'Tokens, and when they were last used',
+    load: async () => (await import('./commands/token-list.ts')).declareTokenList,
+  },
+  {
+    path: 'token revoke',
+    summary: 'End a token now, and cut the session that it let in',
+    load: async () => (await import('./commands/token-revoke.ts')).declareTokenRevoke,
   },
   {
     path: 'whoami',

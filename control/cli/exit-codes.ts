@@ -50,6 +50,7 @@ export function exitCodeOf(code: ErrorCode): ExitCode {
     case 'evidence-missing':
     case 'evidence-invalid':
     case 'evidence-expired':
+    case 'token-refused':
       return exitCodes.signedOut
     case 'conflict':
     case 'audit-conflict':

@@ -1,83 +1,38 @@
-/** Whether a person may open a session now: one statement, so one snapshot, with the feed's position in it. */
-import type { ToControl, ToProxy } from '../api/feed.ts'
+/** Answers a proxy that asks whether a session may be opened. */
 import { nowMs, type Control } from '../control.ts'
+import { redeemConnectToken } from './redeem.ts'
+import {
+  objection,
+  readSessionFacts,
+  type Question,
+  type SessionFacts,
+  type Verdict,
+} from './session-facts.ts'
 
-export type Question = Extract<ToControl, { kind: 'confirm' }>
-export type Verdict = Extract<ToProxy, { kind: 'confirmed' | 'denied' }>
-type Why = Extract<ToProxy, { kind: 'denied' }>['why']
-
-interface Facts {
-  readonly position: number
-  readonly personState: 'active' | 'revoked' | null
-  readonly personValidFromMs: number | null
-  readonly certificateHolder: string | null
-  readonly certificateRevokedAtMs: number | null
-  readonly certificateIssuedAtMs: number | null
-  readonly certificateExpiresAtMs: number | null
-  readonly resourceGroup: string | null
-  readonly token: string | null
-  readonly grantPerson: string | null
-  readonly grantResource: string | null
-  readonly grantGroup: string | null
-  readonly grantExpiresAtMs: number | null
-  readonly grantRevokedAtMs: number | null
-  /** Whether the resource offers the grant's level, and it is the one that was asked for. */
-  readonly levelFits: boolean | null
+export interface AskingProxy {
+  readonly proxyId: string
+  readonly group: string
 }
-
-/**
- * The same statement whatever is asked about, so that nothing shows in its time. `wanted` is a level, an account of a level,
- * or '' for any: then it is the newest live grant. A grant that is named is looked up by its id alone.
- */
-const question = `
-  select h.position,
-    p.state as "personState", p.certificates_valid_from_ms as "personValidFromMs",
-    c.holder_id as "certificateHolder", c.revoked_at_ms as "certificateRevokedAtMs",
-    c.issued_at_ms as "certificateIssuedAtMs", c.expires_at_ms as "certificateExpiresAtMs",
-    r.group_name as "resourceGroup",
-    g.token, g.person_id as "grantPerson", g.resource as "grantResource",
-    g.group_name as "grantGroup", g.expires_at_ms as "grantExpiresAtMs",
-    g.revoked_at_ms as "grantRevokedAtMs",
-    (r.definition -> 'levels' ? g.level and ($5 = '' or g.level = $5
-      or r.definition -> 'levels' -> g.level ->> 'account' = $5)) as "levelFits"
-  from feed_heads h
-  left join people p on p.realm = h.realm and p.id = $2::uuid
-  left join certificates c on c.realm = h.realm and c.serial = $3 and c.kind = 'person'
-  left join resources r on r.realm = h.realm and r.name = $4
-  left join lateral (
-    (select * from grants where realm = h.realm and id = $6::uuid)
-    union all
-    (select * from grants
-     where $6::uuid is null and realm = h.realm and person_id = $2::uuid and resource = $4
-       and revoked_at_ms is null and expires_at_ms > $7
-       and ($5 = '' or level = $5 or r.definition -> 'levels' -> level ->> 'account' = $5)
-     order by made_at_ms desc, id desc limit 1)
-  ) g on true
-  where h.realm = $1`
 
 /** Never rejects: what goes wrong is a denial, for an error is not an outage. */
 export async function confirm(
-  control: Pick<Control, 'realm' | 'state' | 'clock' | 'log'>,
-  group: string,
+  control: Control,
+  proxy: AskingProxy,
   asked: Question,
 ): Promise<Verdict> {
   const { realm, state, clock, log } = control
   const { requestId } = asked
   const atMs = nowMs(clock)
   try {
-    const [facts] = await state.query<Facts>(question, [
-      realm,
-      asked.personId ?? null,
-      asked.certificateSerial ?? '',
-      asked.resource,
-      asked.wanted,
-      asked.grantId ?? null,
-      atMs,
-    ])
-    const why = objection(facts!, asked, group, atMs)
-    const { position } = facts!
+    if (asked.connectToken !== undefined) {
+      return await redeemConnectToken(control, proxy, asked, asked.connectToken)
+    }
+    const facts = await readSessionFacts(state, realm, asked, atMs)
+    const counts = certificateCounts(facts, asked, atMs)
+    const why = objection(facts, asked, proxy.group, atMs, counts)
+    const { position } = facts
     return why === undefined
-      ? { kind: 'confirmed', requestId, token: facts!.token!, position, controlTimeMs: atMs }
+      ? { kind: 'confirmed', requestId, token: facts.token!, position, controlTimeMs: atMs }
       : { kind: 'denied', requestId, why, position, controlTimeMs: atMs }
   } catch (error) {
     log.error({ error: String(error), sessionId: asked.sessionId }, 'a confirmation failed')
@@ -85,27 +40,8 @@ export async function confirm(
   }
 }
 
-function objection(facts: Facts, asked: Question, group: string, atMs: number): Why | undefined {
-  if (facts.personState === null) return 'no-person'
-  if (facts.personState !== 'active') return 'person-revoked'
-  if (!certificateCounts(facts, asked, atMs)) return 'certificate-revoked'
-  if (facts.resourceGroup === null) return 'no-resource'
-  if (facts.resourceGroup !== group) return 'not-in-group'
-  if (
-    facts.token === null ||
-    facts.grantPerson !== asked.personId ||
-    facts.grantResource !== asked.resource ||
-    facts.grantGroup !== group ||
-    facts.levelFits !== true
-  ) {
-    return 'no-grant'
-  }
-  if (facts.grantRevokedAtMs !== null || facts.grantExpiresAtMs! <= atMs) return 'grant-ended'
-  return undefined
-}
-
 /** A certificate that control does not know does not count, whoever seems to have signed it. */
-function certificateCounts(facts: Facts, asked: Question, atMs: number): boolean {
+function certificateCounts(facts: SessionFacts, asked: Question, atMs: number): boolean {
   return (
     asked.certificateSerial !== undefined &&
     facts.certificateHolder === asked.personId &&

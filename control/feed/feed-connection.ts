@@ -5,11 +5,12 @@ import { signToken } from '../api/tokens.ts'
 import type { Timer } from '../../protocols/kit/clock.ts'
 import { nowMs, type Control } from '../control.ts'
 import { signingKeyOf } from '../keys/signing-key.ts'
-import { confirm, type Question, type Verdict } from './confirm.ts'
+import { confirm } from './confirm.ts'
 import type { FeedHub } from './feed-hub.ts'
 import { eventsMessages, resyncMessages } from './feed-messages.ts'
 import { readFullState } from './full-state.ts'
 import { isReadable, readFeed, readFeedBounds } from './read-feed.ts'
+import type { Question, Verdict } from './session-facts.ts'
 
 export interface FeedPeer {
   readonly proxyId: string
@@ -146,7 +147,7 @@ export function serveFeedConnection(options: FeedConnectionOptions): FeedConnect
 
   const answer = async (question: Question): Promise<void> => {
     const startedAtMs = clock.monotonicMs()
-    const verdict = await confirm(control, peer.group, question)
+    const verdict = await confirm(control, peer, question)
     send(forProxy(verdict))
     // The proxy waits for this position: do not let it wait for the poll.
     if (verdict.position > hub.position) hub.ring()

@@ -3,6 +3,7 @@ import type { FeedEvent } from '../api/feed.ts'
 import type { Resource } from '../api/resource.ts'
 import type { ControlKeys } from '../keys/open-keys.ts'
 import type { Store } from '../store/store.ts'
+import { usedTokenMs } from '../tokens/mark-tokens-revoked.ts'
 
 export interface FullState {
   readonly position: number
@@ -46,6 +47,12 @@ export async function readFullState(
          and revoked_at_ms is not null and expires_at_ms > $2 order by serial`,
       [realm, atMs - endedGrantsMs],
     )
+    const tokens = await sql.query<CertificateRow>(
+      `select id as serial, revoked_at_ms as "orderedAtMs", revoked_at_ms + $3 as "expiresAtMs"
+       from tokens where realm = $1 and kind = 'connect' and used_at_ms is not null
+         and revoked_at_ms > $2 order by id`,
+      [realm, atMs - usedTokenMs, usedTokenMs],
+    )
     return {
       position: head!.position,
       events: [
@@ -53,7 +60,9 @@ export async function readFullState(
         { kind: 'people-authorities', pems: [...keys.authoritiesPem.people] },
         ...resources.map(({ definition }) => ({ kind: 'resource', resource: definition }) as const),
         ...people.map(personEvent),
-        ...certificates.map((row) => ({ kind: 'certificate-revoked', ...row }) as const),
+        ...[...certificates, ...tokens].map(
+          (row) => ({ kind: 'certificate-revoked', ...row }) as const,
+        ),
         ...grants.map(grantEvent),
       ],
     }

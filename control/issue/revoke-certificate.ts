@@ -3,6 +3,7 @@ import { nowMs, type Actor, type Control } from '../control.ts'
 import { appendFeed, type FeedEntry } from '../feed/append-feed.ts'
 import { notFound } from '../refusals.ts'
 import type { Sql } from '../store/store.ts'
+import { markTokensRevoked } from '../tokens/mark-tokens-revoked.ts'
 
 /** Revokes one person's certificate and cuts its sessions. One that is revoked already is left as it is. */
 export async function revokeCertificate(
@@ -35,11 +36,15 @@ export async function revokeCertificate(
 }
 
 export interface RevokedCertificate {
+  /** Of a certificate; the id of a connect token that was asked for with one. */
   readonly serial: string
   readonly entry: FeedEntry
 }
 
-/** Revokes people's certificates that still run: one, or all of a person. Chain and feed are the caller's. */
+/**
+ * Revokes people's certificates that still run: one, or all of a person; and what was made with them: connect tokens, with the
+ * sessions that they let in, and with a person all their tokens. Chain and feed are the caller's.
+ */
 export async function markCertificatesRevoked(
   sql: Sql,
   realm: string,
@@ -53,11 +58,22 @@ export async function markCertificatesRevoked(
      returning serial, expires_at_ms as "expiresAtMs"`,
     [realm, which.serial ?? null, which.holderId ?? null, how.atMs, how.by, how.reason],
   )
-  return rows.map(({ serial, expiresAtMs }) => ({
+  const certificates = rows.map(({ serial, expiresAtMs }): RevokedCertificate => ({
     serial,
     entry: {
       group: null,
       event: { kind: 'certificate-revoked', serial, orderedAtMs: how.atMs, expiresAtMs },
     },
   }))
+  const tokens = await markTokensRevoked(
+    sql,
+    realm,
+    {
+      certificateSerials: certificates.map(({ serial }) => serial),
+      ...(which.holderId === undefined ? {} : { personId: which.holderId }),
+    },
+    how,
+  )
+  const admitted = tokens.flatMap(({ id, entry }) => (entry ? [{ serial: id, entry }] : []))
+  return [...certificates, ...admitted]
 }

@@ -4,21 +4,35 @@ import { keyIdOf } from '../../certs/key-signer.ts'
 import { verifyClientCertificate, type VerifiedClient } from '../../certs/verify.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { role, type Role } from '../api/names.ts'
-import type { Access } from '../api/routes.ts'
+import type { Route } from '../api/routes.ts'
 import { nowMs, type Control } from '../control.ts'
 import { notAllowed } from '../refusals.ts'
 import type { AnyoneCaller, PersonCaller, ProxyCaller } from './handlers.ts'
 
 type Scope = Pick<Control, 'realm' | 'demo' | 'state' | 'clock' | 'keys'>
 
-/** Rejects with `evidence-missing`, `evidence-invalid`, `evidence-expired` or `not-allowed`. */
+export interface Shown {
+  readonly socket: TLSSocket
+  /** The header; only looked at where no certificate was sent. */
+  readonly authorization: string | undefined
+  /** Says who is behind a personal API token. Rejects with `token-refused` or `rate-limited`. */
+  readonly authenticateToken: (authorization: string) => Promise<PersonCaller>
+}
+
+/** Rejects with `evidence-missing`, `evidence-invalid`, `evidence-expired`, `token-refused`, `rate-limited` or `not-allowed`. */
 export async function authenticate(
   control: Scope,
-  socket: TLSSocket,
-  access: Access,
+  { socket, authorization, authenticateToken }: Shown,
+  route: Pick<Route, 'access' | 'token'>,
 ): Promise<AnyoneCaller | PersonCaller | ProxyCaller> {
+  const { access } = route
   if (access === 'anyone') return { kind: 'anyone' }
   const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined && authorization !== undefined && access !== 'proxy') {
+    const caller = await authenticateToken(authorization)
+    requireScope(caller, route)
+    return requireRole(caller, access)
+  }
   if (certificate === undefined) {
     throw new SallyportError('evidence-missing', 'no client certificate', {
       clientMessage: 'this needs a client certificate, and none was sent',
@@ -26,7 +40,10 @@ export async function authenticate(
     })
   }
   if (access === 'proxy') return authenticateProxy(control, certificate.raw)
-  const caller = await authenticatePerson(control, certificate.raw)
+  return requireRole(await authenticatePerson(control, certificate.raw), access)
+}
+
+function requireRole(caller: PersonCaller, access: readonly Role[]): PersonCaller {
   if (!caller.roles.some((mine) => access.includes(mine))) {
     throw notAllowed(
       `this is for ${access.join(' and ')}s; you are ${caller.roles.join(' and ') || 'none of them'}`,
@@ -34,6 +51,20 @@ export async function authenticate(
     )
   }
   return caller
+}
+
+/** Closed unless the route names a scope. */
+function requireScope(caller: PersonCaller, { token: needed }: Pick<Route, 'token'>): void {
+  if (caller.via !== 'token') return
+  if (needed === undefined) {
+    throw notAllowed('an API token cannot do this', 'use sally with a signed-in home')
+  }
+  if (needed === 'request' && caller.token.scope !== 'request') {
+    throw notAllowed(
+      'this API token may only read',
+      'make one with: sally token create --scope request',
+    )
+  }
 }
 
 interface PersonRow {
@@ -75,6 +106,7 @@ async function authenticatePerson(control: Scope, der: Buffer): Promise<PersonCa
     roles: row.roles.filter(isRole),
     groups: row.groups,
     createdAtMs: row.createdAtMs,
+    via: 'certificate',
     certificate: { serial: verified.serial, expiresAtMs: verified.expiresAtMs },
   }
 }
@@ -137,6 +169,6 @@ function refused(why: string): SallyportError {
   })
 }
 
-function isRole(word: string): word is Role {
+export function isRole(word: string): word is Role {
   return role.safeParse(word).success
 }

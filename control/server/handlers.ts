@@ -1,11 +1,10 @@
 /** What the server hands to the functions behind its routes, and what it expects back. */
 import type { KeyObject } from 'node:crypto'
 import type { z } from 'zod'
-import type { Role } from '../api/names.ts'
+import type { Role, TokenScope } from '../api/names.ts'
 import type { Answer, RouteName, routes } from '../api/routes.ts'
 
-/** A signed-in person: the row as it was when the request came. */
-export interface PersonCaller {
+interface CallingPerson {
   readonly kind: 'person'
   readonly id: string
   readonly email: string
@@ -13,8 +12,24 @@ export interface PersonCaller {
   readonly roles: readonly Role[]
   readonly groups: readonly string[]
   readonly createdAtMs: number
-  readonly certificate: { readonly serial: string; readonly expiresAtMs: number }
 }
+
+/** A signed-in person, the row as it was when the request came, and what they were identified by. */
+export type PersonCaller = CallingPerson &
+  (
+    | {
+        readonly via: 'certificate'
+        readonly certificate: { readonly serial: string; readonly expiresAtMs: number }
+      }
+    | {
+        readonly via: 'token'
+        readonly token: {
+          readonly id: string
+          readonly scope: TokenScope
+          readonly expiresAtMs: number
+        }
+      }
+  )
 
 export interface ProxyCaller {
   readonly kind: 'proxy'

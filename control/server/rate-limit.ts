@@ -1,7 +1,7 @@
-import { isIPv6 } from 'node:net'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
+import { networkOf } from '../../protocols/kit/network-of.ts'
 
 export interface RateLimitOptions {
   readonly clock: Clock
@@ -44,15 +44,4 @@ export function createRateLimit(options: RateLimitOptions): (address: string) =>
     bucket.left -= 1
     overall.left -= 1
   }
-}
-
-/** One household has a whole /64 of IPv6 (RFC 6177): count it as one. */
-function networkOf(address: string): string {
-  if (!isIPv6(address) || address.startsWith('::ffff:')) return address
-  const groups = new URL(`http://[${address.split('%')[0]}]`).hostname.slice(1, -1).split('::')
-  const head = groups[0]!.split(':').filter((group) => group !== '')
-  const tail = (groups[1] ?? '').split(':').filter((group) => group !== '')
-  const missing = 8 - head.length - tail.length
-  const zeros = groups.length === 1 ? [] : Array.from({ length: missing }, () => '0')
-  return `${[...head, ...zeros, ...tail].slice(0, 4).join(':')}::/64`
 }

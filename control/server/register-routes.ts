@@ -9,6 +9,7 @@ import type { Control } from '../control.ts'
 import { notFound } from '../refusals.ts'
 import { actorOf } from './actor-of.ts'
 import { authenticate } from './authenticate.ts'
+import { createAuthenticateToken } from './authenticate-token.ts'
 import type {
   AnyoneCaller,
   Handlers,
@@ -44,6 +45,7 @@ export function registerRoutes(server: FastifyInstance, options: RouteOptions): 
   const { control, handlers, validateAnswers, onAnswered } = options
   const { clock, log } = control
   const arrivals = new WeakMap<object, Arrived>()
+  const authenticateToken = createAuthenticateToken(control)
   let longBodies = 0
 
   const binaryTypes = new Set(
@@ -109,7 +111,15 @@ export function registerRoutes(server: FastifyInstance, options: RouteOptions): 
       async onRequest(request) {
         const arrived = arrivals.get(request)!
         arrived.route = name
-        arrived.caller = await authenticate(control, tlsOf(request), route.access)
+        arrived.caller = await authenticate(
+          control,
+          {
+            socket: tlsOf(request),
+            authorization: request.headers.authorization,
+            authenticateToken: (shown) => authenticateToken(shown, addressOf(request)),
+          },
+          route,
+        )
         if (!isLong) return
         if (longBodies >= longBodiesMax) throw tooMany()
         longBodies += 1

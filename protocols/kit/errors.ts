@@ -8,6 +8,7 @@ export const errorCodes = [
   'evidence-missing',
   'evidence-invalid',
   'evidence-expired',
+  'token-refused',
   'access-denied',
   'name-missing',
   'name-conflict',

@@ -7,7 +7,9 @@ import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { Evidence, Host } from '../engine.ts'
 import { SallyportError } from '../kit/errors.ts'
+import { takePassword } from './downstream/password.ts'
 import { nameResource } from './downstream/route.ts'
+import { authenticationCleartextPassword, negotiateVersion } from './wire.ts'
 import { Inbox } from './wire/inbox.ts'
 import type { StartupPacket } from './wire/startup.ts'
 import { readStartupPacket, startupPacketBytes, tlsHandshakeByte } from './wire/startup.ts'
@@ -25,9 +27,22 @@ export interface StartUp {
   readonly wanted: string
   readonly minorVersion: number
   readonly parameters: ReadonlyMap<string, string>
+  /** `negotiation` was sent already. */
+  readonly negotiated: boolean
 }
 
 export type Greeting = StartUp | { readonly kind: 'cancel'; readonly key: Buffer }
+
+/** NegotiateProtocolVersion for a client that asked for more than is spoken here; the first thing it is told. */
+export function negotiation({
+  minorVersion,
+  parameters,
+  negotiated,
+}: Pick<StartUp, 'minorVersion' | 'parameters' | 'negotiated'>): Buffer[] {
+  const unknown = [...parameters.keys()].filter((name) => name.startsWith('_pq_.'))
+  const needed = !negotiated && (minorVersion > 0 || unknown.length > 0)
+  return needed ? [negotiateVersion(unknown)] : []
+}
 
 /** Where an answer to the client goes: the socket it came on, and after TLS the one above it. */
 export interface ClientWire {
@@ -71,7 +86,11 @@ export async function greet(wire: ClientWire, host: Host): Promise<Greeting> {
         clientMessage: 'encryption is on already',
       })
     }
-    return startUp(packet, encrypting, host)
+    const started = startUp(packet, encrypting, host)
+    if (started.evidence.kind !== 'none') return started
+    // The answer is within the same deadline.
+    encrypting.write(Buffer.concat([...negotiation(started), authenticationCleartextPassword]))
+    return { ...started, evidence: await takePassword(inbox), negotiated: true }
   } finally {
     deadline.cancel()
     inbox.release()
@@ -118,7 +137,7 @@ async function readPacket(inbox: Inbox, host: Host): Promise<StartupPacket> {
 
 function plaintextRefused(): SallyportError {
   return new SallyportError('plaintext-refused', 'start-up without TLS', {
-    clientMessage: 'this proxy takes encrypted connections with a client certificate only',
+    clientMessage: 'this proxy takes encrypted connections only',
     hint:
       'Set sslmode=verify-full, sslrootcert, sslcert and sslkey; ' +
       '`sally connect` runs your client with all of them set.',
@@ -219,5 +238,13 @@ function startUp(
     certificate === undefined
       ? { kind: 'none' }
       : { kind: 'client-certificate', certificate: certificate.raw }
-  return { kind: 'startup', evidence, resource, wanted, minorVersion, parameters }
+  return {
+    kind: 'startup',
+    evidence,
+    resource,
+    wanted,
+    minorVersion,
+    parameters,
+    negotiated: false,
+  }
 }

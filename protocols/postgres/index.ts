@@ -7,6 +7,9 @@
  *     ClientHello with SNI       ⇄   TLS ≥ 1.2, client certificate asked for
  *     CancelRequest              →   gate.cancel(our key), close            (also without TLS)
  *     StartupMessage             →   resource from SNI or user `wanted~resource`
+ *     [Authentication-            ←   only without a client certificate; the password is a
+ *      CleartextPassword]             one-time token, and the gate's to judge
+ *     [PasswordMessage]          →
  *                                    gate.admit → Session, or FATAL 28000
  *                                    session.connect                    →    TCP
  *                                    SSLRequest, TLS as the resource    ⇄
@@ -30,12 +33,12 @@ import { SallyportError, toSallyportError } from '../kit/errors.ts'
 import type { RelayEnd } from '../kit/relay.ts'
 import type { Cut, Session } from '../session.ts'
 import type { ClientWire, StartUp } from './downstream.ts'
-import { greet } from './downstream.ts'
+import { greet, negotiation } from './downstream.ts'
 import { converse } from './relay.ts'
 import { leave } from './upstream/leave.ts'
 import type { LoggedIn } from './upstream.ts'
 import { logIn } from './upstream.ts'
-import { authenticationOk, backendKeyData, negotiateVersion, readyIdle } from './wire.ts'
+import { authenticationOk, backendKeyData, readyIdle } from './wire.ts'
 import { fatalResponse } from './wire/error-response.ts'
 import { cancelUpstream } from './upstream/cancel.ts'
 
@@ -141,10 +144,8 @@ async function logInFor(
 
 /** AuthenticationOk and all that follows it up to the first ReadyForQuery, in one write. */
 function welcomeFor(startUp: StartUp, upstream: LoggedIn, ownKey: Buffer): Buffer {
-  const unknown = [...startUp.parameters.keys()].filter((name) => name.startsWith('_pq_.'))
-  const negotiates = startUp.minorVersion > 0 || unknown.length > 0
   return Buffer.concat([
-    ...(negotiates ? [negotiateVersion(unknown)] : []),
+    ...negotiation(startUp),
     authenticationOk,
     ...upstream.greetings,
     backendKeyData(ownKey),

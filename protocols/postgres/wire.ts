@@ -103,6 +103,11 @@ export function message(type: number, ...body: readonly Buffer[]): Buffer {
   return Buffer.concat([head, ...body])
 }
 
+/** Answered with a PasswordMessage: only ever sent inside TLS. */
+export const authenticationCleartextPassword = message(
+  backend.authentication,
+  Buffer.from([0, 0, 0, 3]),
+)
 export const authenticationOk = message(backend.authentication, Buffer.from([0, 0, 0, 0]))
 export const readyIdle = message(backend.readyForQuery, Buffer.from('I'))
 /** Flush asks the server for the answers so far; it has no answer of its own. */

@@ -5,7 +5,13 @@ import type { Clock } from '../../protocols/kit/clock.ts'
 export type ConfirmQuestion = Omit<Extract<ToControl, { kind: 'confirm' }>, 'kind' | 'requestId'>
 
 export type Confirmation =
-  | { readonly kind: 'confirmed'; readonly token: string; readonly position: number }
+  | {
+      readonly kind: 'confirmed'
+      readonly token: string
+      readonly position: number
+      /** Whose the connect token was. */
+      readonly redeemed?: Extract<ToProxy, { kind: 'confirmed' }>['redeemed']
+    }
   | { readonly kind: 'denied'; readonly why: string; readonly position: number }
   | { readonly kind: 'unreachable'; readonly why: string }
 
@@ -59,7 +65,8 @@ export function createConfirmations(options: ConfirmationsOptions): Confirmation
     answer(message) {
       const settle = waiting.get(message.requestId)
       if (message.kind === 'confirmed') {
-        settle?.({ kind: 'confirmed', token: message.token, position: message.position })
+        const { token, position, redeemed } = message
+        settle?.({ kind: 'confirmed', token, position, redeemed })
       } else {
         settle?.({ kind: 'denied', why: message.why, position: message.position })
       }

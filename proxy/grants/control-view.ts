@@ -25,8 +25,11 @@ export type Objection =
   | 'grant-ended'
   | 'grant-not-begun'
 
-export interface CertificateFacts {
+/** What a person was identified by: a certificate, or a connect token in its stead. */
+export interface EvidenceFacts {
   readonly personId: string
+  readonly kind: 'certificate' | 'token'
+  /** Of the certificate. A token's id, which is a UUID and so never a serial number. */
   readonly serial: string
   readonly issuedAtMs: number
 }
@@ -54,11 +57,9 @@ export interface ControlView {
   /** Floors read back from disk. */
   restoreFloors(floors: readonly Floor[]): void
   /** What stands against the certificate; undefined when nothing does. */
-  certificateObjection(
-    facts: CertificateFacts,
-  ): 'person-revoked' | 'certificate-revoked' | undefined
+  certificateObjection(facts: EvidenceFacts): 'person-revoked' | 'certificate-revoked' | undefined
   /** What stands against a session under these claims at this moment; undefined when nothing does. */
-  objection(facts: CertificateFacts, claims: GrantClaims, nowMs: number): Objection | undefined
+  objection(facts: EvidenceFacts, claims: GrantClaims, nowMs: number): Objection | undefined
   onChange(listener: (change: ViewChange) => void): void
   /** Calls `run` once the position is reached (at once if it is). Returns how to give up. */
   onceAt(position: number, run: () => void): () => void
@@ -151,7 +152,7 @@ export function createControlView(log: Log): ControlView {
     persons.set(personId, { revoked, certificatesAfterMs })
   }
 
-  function certificateObjection(facts: CertificateFacts) {
+  function certificateObjection(facts: EvidenceFacts) {
     const person = persons.get(facts.personId)
     if (person?.revoked === true) return 'person-revoked'
     if (person !== undefined && facts.issuedAtMs <= person.certificatesAfterMs) {

@@ -5,12 +5,12 @@ import { verifyClientCertificate } from '../../certs/verify.ts'
 import type { Evidence } from '../../protocols/engine.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
-import type { CertificateFacts, ControlView } from '../grants/control-view.ts'
+import type { EvidenceFacts, ControlView } from '../grants/control-view.ts'
 
 /** Certificates whose signature is remembered. */
 const cachedMax = 10_000
 
-export interface Identity extends CertificateFacts {
+export interface Identity extends EvidenceFacts {
   readonly email: string
 }
 
@@ -55,12 +55,13 @@ export function createIdentify(options: IdentifyOptions): Identify {
     if (evidence.kind === 'none') {
       throw new SallyportError('evidence-missing', 'the client showed no certificate', {
         clientMessage: 'a client certificate is required',
-        hint: 'connect with your certificate and key (sally connect does; psql takes sslcert and sslkey)',
+        hint: 'connect with your certificate and key (sally connect does; psql takes sslcert and sslkey), or with a one-time token as password (sally token connect <resource>)',
       })
     }
     if (evidence.kind === 'token') {
-      throw new SallyportError('evidence-invalid', 'one-time tokens are not accepted here', {
-        clientMessage: 'this proxy does not accept tokens',
+      // Only control can say whose it is: the gate redeems it.
+      throw new SallyportError('evidence-invalid', 'a token where a certificate is needed', {
+        clientMessage: 'a token does not say who you are here',
         hint: 'connect with your client certificate',
       })
     }
@@ -84,6 +85,7 @@ export function createIdentify(options: IdentifyOptions): Identify {
     const identity: Identity = {
       personId: facts.id,
       email: facts.email ?? '',
+      kind: 'certificate',
       serial: facts.serial,
       issuedAtMs: facts.issuedAtMs,
     }
@@ -97,10 +99,16 @@ export function revokedError(
   objection: 'person-revoked' | 'certificate-revoked',
   identity: Identity,
 ): SallyportError {
-  return new SallyportError('evidence-invalid', `${objection}: certificate ${identity.serial}`, {
-    clientMessage:
-      objection === 'person-revoked' ? 'your access was revoked' : 'your certificate was revoked',
-    hint: objection === 'person-revoked' ? 'ask an admin' : renewHint,
+  const { kind, serial } = identity
+  const [clientMessage, hint] =
+    objection === 'person-revoked'
+      ? ['your access was revoked', 'ask an admin']
+      : kind === 'token'
+        ? ['your connect token was revoked', 'make a new one: sally token connect <resource>']
+        : ['your certificate was revoked', renewHint]
+  return new SallyportError('evidence-invalid', `${objection}: ${kind} ${serial}`, {
+    clientMessage,
+    hint,
   })
 }
 

@@ -48,6 +48,8 @@ export interface Request {
   readonly arrivedMs: number
   readonly sessionId: string
   readonly identity: Identity
+  /** What control said already, where a token had to be redeemed. */
+  readonly confirmation?: Confirmation
   /** A resource's name, or what stands for none. */
   readonly named: string
   /** Throws if the proxy takes no sessions at the moment. */
@@ -126,15 +128,17 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     candidate: Candidate | undefined,
   ): Promise<{ claims: GrantClaims; position: number; by: 'control' | 'lease' }> {
     const { sessionId, identity, named, arrival } = request
-    const answer = await ask({
-      sessionId,
-      ...(candidate === undefined ? {} : { grantId: candidate.claims.grantId }),
-      personId: identity.personId,
-      certificateSerial: identity.serial,
-      resource: named,
-      wanted: arrival.wanted.slice(0, 128),
-      protocol: arrival.protocol,
-    })
+    const answer =
+      request.confirmation ??
+      (await ask({
+        sessionId,
+        ...(candidate === undefined ? {} : { grantId: candidate.claims.grantId }),
+        personId: identity.personId,
+        certificateSerial: identity.serial,
+        resource: named,
+        wanted: arrival.wanted.slice(0, 128),
+        protocol: arrival.protocol,
+      }))
     if (answer.kind === 'denied') {
       if (answer.why === 'person-revoked' || answer.why === 'certificate-revoked') {
         throw revokedError(answer.why, identity)
@@ -257,6 +261,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
         upstream: `${binding.upstream.host}:${binding.upstream.port}`,
         remoteAddress: arrival.remoteAddress,
         certificateSerial: identity.serial,
+        evidence: identity.kind,
         attributes: { ...arrival.attributes },
         retention: resource.retention,
         durability: durabilityOf(resource, claims.level),

@@ -28,8 +28,8 @@ export function cutWords(
       return { message: 'your access was revoked', hint: 'ask an admin' }
     case 'certificate-revoked':
       return {
-        message: 'your certificate was revoked',
-        hint: 'get a new certificate, then connect again',
+        message: `your ${detail || 'certificate'} was revoked`,
+        hint: `get a new ${detail || 'certificate'}, then connect again`,
       }
     case 'resource-removed':
       return {

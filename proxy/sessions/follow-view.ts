@@ -45,7 +45,8 @@ export function followView(options: FollowOptions): void {
         const shown = [...registry.all()].filter(
           (session) => session.identity.serial === change.serial,
         )
-        return cut(shown, 'certificate-revoked', change.orderedAtMs)
+        const what = shown[0]?.identity.kind === 'token' ? 'connect token' : ''
+        return cut(shown, 'certificate-revoked', change.orderedAtMs, what)
       }
       case 'session-cut': {
         const session = registry.get(change.sessionId)

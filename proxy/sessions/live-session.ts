@@ -23,7 +23,7 @@ import type {
   Upstream,
 } from '../../protocols/session.ts'
 import type { Forwarder } from '../audit/spool-types.ts'
-import type { CertificateFacts } from '../grants/control-view.ts'
+import type { EvidenceFacts } from '../grants/control-view.ts'
 import { fetchSecret } from '../secrets/fetch-secret.ts'
 import { closedMeta } from './closed-meta.ts'
 import { cutWords } from './cut-words.ts'
@@ -35,7 +35,7 @@ import { createSessionSockets, type SessionSockets } from './session-sockets.ts'
 export class LiveSession implements Session {
   readonly labels: SessionLabels
   readonly upstream: Upstream
-  readonly identity: CertificateFacts
+  readonly identity: EvidenceFacts
   readonly confirmedPosition: number
   readonly #facts: SessionFacts
   readonly #tools: SessionTools

@@ -7,7 +7,7 @@ import type { Limits } from '../../protocols/kit/limits.ts'
 import type { CutReason, EndReason, SessionLabels } from '../../protocols/session.ts'
 import type { Forwarder, Spool, SpoolSession } from '../audit/spool-types.ts'
 import type { ControlClock } from '../control-link/control-clock.ts'
-import type { CertificateFacts } from '../grants/control-view.ts'
+import type { EvidenceFacts } from '../grants/control-view.ts'
 import type { Binding } from '../policy/bind-secret.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
 import type { StartDial } from './dial.ts'
@@ -25,7 +25,7 @@ export interface CutOrder {
 /** What a session is about; settled before it is made. */
 export interface SessionFacts {
   readonly labels: SessionLabels
-  readonly identity: CertificateFacts
+  readonly identity: EvidenceFacts
   readonly claims: GrantClaims
   readonly resource: Resource
   readonly binding: Binding

@@ -19,6 +19,7 @@ import { createGate } from '../../proxy/gate.ts'
 import { createControlView } from '../../proxy/grants/control-view.ts'
 import { createFreshness } from '../../proxy/grants/freshness.ts'
 import { revokedError, type Identity } from '../../proxy/identity/identify.ts'
+import { createRedeem } from '../../proxy/identity/redeem.ts'
 import type { Policy } from '../../proxy/policy/policy.ts'
 import { createAuthorise } from '../../proxy/sessions/authorise.ts'
 import { createCancelKeys } from '../../proxy/sessions/cancel-keys.ts'
@@ -229,6 +230,10 @@ export async function createProxyWorld(options: WorldOptions) {
       },
     ],
   })
+  const ask = (question: ConfirmQuestion): Promise<Confirmation> => {
+    control.asked.push(question)
+    return control.answer(question)
+  }
   const gate = createGate({
     ...shared,
     domain: 'access.test',
@@ -239,6 +244,7 @@ export async function createProxyWorld(options: WorldOptions) {
       const identity: Identity = {
         personId: evidence.certificate.toString(),
         email: 'dev@example.test',
+        kind: 'certificate',
         serial: 'abc1',
         issuedAtMs: clock.wallMs() - 1_000,
       }
@@ -246,15 +252,13 @@ export async function createProxyWorld(options: WorldOptions) {
       if (objection !== undefined) throw revokedError(objection, identity)
       return identity
     },
+    redeem: createRedeem({ domain: 'access.test', ask, clock }),
     authorise: createAuthorise({
       ...shared,
       realm: 'default',
       group: 'default',
       view,
-      ask(question) {
-        control.asked.push(question)
-        return control.answer(question)
-      },
+      ask,
       freshness,
       policy: options.policy ?? anywhere,
       createSession,

@@ -336,6 +336,7 @@ describe.each(engines)('the audit as it is read in a %s store', (engine) => {
       roles: ['auditor'],
       groups: [],
       createdAtMs: 0,
+      via: 'certificate' as const,
       certificate: { serial: '1', expiresAtMs: 1 },
     } as const
     const asAuditor = { ...request, caller: auditor }

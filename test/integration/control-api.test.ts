@@ -110,7 +110,7 @@ describe.each(['embedded', 'postgres'] as const)('the API over the %s store', (e
   test('whoami names the person and the certificate', async () => {
     const me = await engineer.api.call('whoami')
     expect(me.person).toEqual(engineer.person)
-    expect(me.certificate.serial).toBe(engineer.serial)
+    expect(me.certificate!.serial).toBe(engineer.serial)
   })
 
   test('a grant is made, extended and revoked; each change has its revision', async () => {

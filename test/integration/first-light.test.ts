@@ -136,7 +136,7 @@ describe('refusals', () => {
       ],
       { HOME: site.directory },
     )
-    expect(nobody.stderr).toContain('sslcert')
+    expect(nobody.stderr).toContain('no password supplied')
   })
 })
 

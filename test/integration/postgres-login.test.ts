@@ -3,6 +3,7 @@ import { connect as connectTcp } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { SallyportError } from '../../protocols/kit/errors.ts'
+import { startupPacket } from '../../protocols/postgres/wire/startup.ts'
 import {
   account,
   domain,
@@ -137,10 +138,49 @@ describe('greeting the client', () => {
     withSite({}, async (site) => {
       delete site.environment['PGSSLCERT']
       delete site.environment['PGSSLKEY']
-      const stderr = await refusal(site, {})
-      expect(stderr).toContain('a client certificate is required')
-      expect(stderr).toContain('sslcert')
+      expect(await refusal(site, {})).toContain('no password supplied')
+      expect(site.gate.arrivals).toEqual([])
+      expect(
+        await site
+          .client({ ssl: tlsOf(site) })
+          .connect()
+          .catch(String),
+      ).toContain('a client certificate is required')
       expect(site.gate.arrivals[0]!.evidence).toEqual({ kind: 'none' })
+    }))
+
+  test("a password is a token, and the gate's to judge", () =>
+    withSite({}, async (site) => {
+      delete site.environment['PGSSLCERT']
+      delete site.environment['PGSSLKEY']
+      site.environment['PGPASSWORD'] = 'sp1_shown'
+      expect((await site.psql('-c', 'select 1 as one')).stdout).toContain('1')
+      expect(site.gate.arrivals[0]!.evidence).toEqual({ kind: 'token', token: 'sp1_shown' })
+      site.gate.refuse = () =>
+        new SallyportError('token-refused', 'used', { clientMessage: 'not accepted' })
+      expect(await refusal(site, {})).toContain('FATAL:  not accepted')
+      expect(JSON.stringify(site.server.logged)).not.toContain('sp1_shown')
+    }))
+
+  test.each([
+    ['a message of another kind', Buffer.from([0x51, 0, 0, 0, 5, 0])],
+    ['a length that is too short', Buffer.from([0x70, 0, 0, 0, 4])],
+    ['a length that is too long', Buffer.from([0x70, 0, 1, 0, 0])],
+    ['no end of the text', Buffer.from([0x70, 0, 0, 0, 5, 0x61])],
+    ['two texts', Buffer.from([0x70, 0, 0, 0, 7, 0x61, 0, 0])],
+  ])('instead of a password: %s', (_name, bytes) =>
+    withSite({}, async (site) => {
+      const told = await sayInsteadOfPassword(site, bytes)
+      expect(told.subarray(0, 9)).toEqual(Buffer.from([0x52, 0, 0, 0, 8, 0, 0, 0, 3]))
+      expect(told.toString()).toMatch(/expected a password message|the password is too long/)
+      expect(site.gate.arrivals).toEqual([])
+    }),
+  )
+
+  test('a password that never comes: the handshake has one deadline', () =>
+    withSite({ limits: { handshakeMs: 300 } }, async (site) => {
+      expect(await sayInsteadOfPassword(site, Buffer.alloc(0))).toHaveLength(9)
+      expect(JSON.stringify(site.server.logged)).toContain('handshake-timeout')
     }))
 
   test("a stranger's certificate is the gate's to judge", () =>
@@ -228,3 +268,24 @@ describe('greeting the client', () => {
       bad.destroy()
     }))
 })
+
+const tlsOf = (_site: Site) => ({
+  servername: `orders-db.${domain}`,
+  ca: real.certificates.caPem,
+})
+
+/** A start-up inside TLS without a certificate, and these bytes once the password is asked for; gives all that came. */
+async function sayInsteadOfPassword(site: Site, bytes: Buffer): Promise<Buffer> {
+  const tcp = connectTcp(site.server.port, '127.0.0.1')
+  const socket = connectTls({ socket: tcp, ...tlsOf(site), ALPNProtocols: ['postgresql'] })
+  const received: Buffer[] = []
+  return new Promise((resolve) => {
+    socket.on('secureConnect', () => socket.write(startupPacket(new Map([['user', 'me']]))))
+    socket.on('data', (chunk: Buffer) => {
+      if (received.length === 0) socket.write(bytes)
+      received.push(chunk)
+    })
+    socket.on('error', () => {})
+    socket.on('close', () => resolve(Buffer.concat(received)))
+  })
+}

@@ -26,6 +26,10 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   personRestore: ['admin'],
   certificateIssue: ['admin'],
   certificateRevoke: ['admin'],
+  tokens: ['engineer', 'admin', 'auditor'],
+  tokenMake: ['engineer', 'admin', 'auditor'],
+  tokenRevoke: ['engineer', 'admin', 'auditor'],
+  connectTokenMake: ['engineer', 'admin', 'auditor'],
   resources: ['engineer', 'admin', 'auditor'],
   resourcesApply: ['admin'],
   why: ['engineer', 'admin', 'auditor'],
@@ -64,12 +68,35 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   proxyQuarantine: ['proxy'],
 }
 
+/** Where an API token is let in, and of which scope it must be; no token anywhere else, whoever made it. */
+const letTokenIn: Partial<Record<RouteName, 'read' | 'request'>> = {
+  whoami: 'read',
+  why: 'read',
+  flows: 'read',
+  requests: 'read',
+  request: 'read',
+  requestMake: 'request',
+  requestWithdraw: 'request',
+  extensionMake: 'request',
+  resources: 'read',
+  grants: 'read',
+  grant: 'read',
+  sessions: 'read',
+  session: 'read',
+}
+
 /**
  * An auditor reads and changes nothing. What is not a GET and lets an auditor in anyway is about the person themselves
  * (their own sign-in, their own tokens, a grant they give back) or only asks (what flows would say), and is written down here,
  * one by one.
  */
-const concernsOnlyOneself: readonly RouteName[] = ['flowsTest', 'grantGiveBack']
+const concernsOnlyOneself: readonly RouteName[] = [
+  'flowsTest',
+  'grantGiveBack',
+  'tokenMake',
+  'tokenRevoke',
+  'connectTokenMake',
+]
 
 const names = Object.keys(routes) as RouteName[]
 const roleless = [
@@ -124,7 +151,12 @@ function expectedRefusal(name: RouteName, caller: Caller): 401 | 403 | undefined
   return known ? 403 : 401
 }
 
-function call(name: RouteName, caller: Caller, method?: string): Promise<RawAnswer> {
+function call(
+  name: RouteName,
+  caller: Caller,
+  method?: string,
+  headers?: Record<string, string>,
+): Promise<RawAnswer> {
   const route: Route = routes[name]
   const path = route.path
     .replace('{id}', '00000000-0000-4000-8000-000000000000')
@@ -133,7 +165,7 @@ function call(name: RouteName, caller: Caller, method?: string): Promise<RawAnsw
     .replace(/\{\w+\}/g, 'nowhere')
   // Nothing that fits: whoever is let in gets as far as the complaint about it.
   const body = route.method === 'GET' || method !== undefined ? undefined : { nonsense: true }
-  return site.ask(evidence[caller], method ?? route.method, path, body)
+  return site.ask(evidence[caller], method ?? route.method, path, body, headers)
 }
 
 test('the table names every route, and no other', () => {
@@ -183,6 +215,44 @@ test('an auditor is refused by every route that changes anything', () => {
   for (const name of changing) {
     if (concernsOnlyOneself.includes(name) || anyones.includes(name)) continue
     expect(expectedRefusal(name, 'auditor'), name).toBeDefined()
+  }
+})
+
+describe.each(['read', 'request'] as const)('an API token of scope %s', (scope) => {
+  let tokens: Record<(typeof roles)[number], string>
+  beforeAll(async () => {
+    const make = async (role: (typeof roles)[number]): Promise<string> => {
+      const { api } = await site.addPerson(`${role}-${scope}@example.test`, [role])
+      const body = { name: 'a test', scope, forMs: 3_600_000 }
+      return (await api.call('tokenMake', { body })).token
+    }
+    tokens = {
+      engineer: await make('engineer'),
+      admin: await make('admin'),
+      auditor: await make('auditor'),
+    }
+  })
+
+  test.each(names)('%s', async (name) => {
+    const who = letIn[name]
+    if (who === 'anyone') return
+    for (const role of roles) {
+      const authorization = `Bearer ${tokens[role]}`
+      const { status } = await call(name, 'nobody', undefined, { authorization })
+      const needed = letTokenIn[name]
+      const fits = needed === 'read' || (needed === 'request' && scope === 'request')
+      if (who.includes('proxy')) expect(status).toBe(401)
+      else if (fits && who.includes(role)) expect([401, 403, 500]).not.toContain(status)
+      else expect(status, role).toBe(403)
+    }
+  })
+})
+
+test('a token that reads changes nothing; none decides', () => {
+  for (const name of names) {
+    const { token, method }: Route = routes[name]
+    expect(token, name).toBe(letTokenIn[name])
+    if (token === 'read') expect(method, name).toBe('GET')
   }
 })
 

@@ -73,7 +73,10 @@ export interface SessionOpenedMeta {
   account: string
   upstream: string
   remoteAddress: string
+  /** Of the certificate; the id of the connect token where `evidence` is `token`. */
   certificateSerial: string
+  /** What the person was identified by; absent (of older proxies): a certificate. */
+  evidence?: 'certificate' | 'token'
   attributes: Record<string, string>
   retention: string
   durability: 'written' | 'synced'

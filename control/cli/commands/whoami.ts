@@ -16,15 +16,17 @@ export function declareWhoami(command: Command, cli: Cli): void {
       controlUrl: home.config.controlUrl,
     }))
     const { person, certificate } = answer
-    const leftMs = certificate.expiresAtMs - answer.controlTimeMs
+    // A home has one, so control was shown one.
+    const endsAtMs = certificate?.expiresAtMs ?? answer.controlTimeMs
+    const leftMs = endsAtMs - answer.controlTimeMs
     cli.answer(answer, () => {
-      const ends = `${relativeTime(certificate.expiresAtMs, answer.controlTimeMs)} (${localTime(certificate.expiresAtMs)})`
+      const ends = `${relativeTime(endsAtMs, answer.controlTimeMs)} (${localTime(endsAtMs)})`
       const name = person.name === '' || person.name === person.email ? '' : ` (${person.name})`
       return [
         `person       ${cli.paint(printable(person.email), 'bold')}${printable(name)}`,
         `roles        ${person.roles.join(', ')}`,
         `realm        ${printable(answer.realm)} at ${printable(controlUrl)}`,
-        `certificate  ${printable(certificate.serial)}, ends ${ends}`,
+        `certificate  ${printable(certificate?.serial ?? '')}, ends ${ends}`,
       ].join('\n')
     })
     if (leftMs < soonMs) {

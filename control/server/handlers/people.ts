@@ -27,7 +27,8 @@ export function peopleHandlers(control: Control): Pick<Handlers, PeopleRoute> {
           ...{ state: 'active', createdAtMs },
         },
         realm: control.realm,
-        certificate: { ...caller.certificate },
+        certificate: caller.via === 'certificate' ? { ...caller.certificate } : null,
+        ...(caller.via === 'token' ? { token: { ...caller.token } } : {}),
         controlTimeMs: nowMs(control.clock),
       }
     },

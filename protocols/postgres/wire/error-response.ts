@@ -12,6 +12,7 @@ const sqlStates: Partial<Record<ErrorCode, string>> = {
   'evidence-missing': '28000',
   'evidence-invalid': '28000',
   'evidence-expired': '28000',
+  'token-refused': '28P01',
   'access-denied': '28000',
   'name-missing': '28000',
   'name-conflict': '28000',
@@ -36,7 +37,8 @@ const sqlStates: Partial<Record<ErrorCode, string>> = {
 /** What the person can do, where the error itself does not say it. */
 const hints: Partial<Record<ErrorCode, string>> = {
   'evidence-missing':
-    'Set sslcert and sslkey to the certificate that `sally` gave you, and sslmode=verify-full.',
+    'Set sslcert and sslkey to the certificate that `sally` gave you, and sslmode=verify-full; ' +
+    'or give a one-time token as password: sally token connect <resource>.',
 }
 
 export interface ErrorFields {

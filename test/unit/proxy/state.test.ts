@@ -25,7 +25,12 @@ const signing = createSigningKey()
 beforeEach(() => (directory = mkdtempSync(join(tmpdir(), 'state-'))))
 afterEach(() => rmSync(directory, { recursive: true, force: true }))
 
-const facts = { personId: person, serial: 'abc1', issuedAtMs: clock.wallMs() - 1_000 }
+const facts = {
+  personId: person,
+  kind: 'certificate' as const,
+  serial: 'abc1',
+  issuedAtMs: clock.wallMs() - 1_000,
+}
 const claims = (changes: Partial<GrantClaims> = {}): GrantClaims => ({
   realm: 'default',
   grantId,

@@ -1,0 +1,29 @@
+import type { Control } from '../../control.ts'
+import { notAllowed } from '../../refusals.ts'
+import { listTokens } from '../../tokens/list-tokens.ts'
+import { makeApiToken } from '../../tokens/make-api-token.ts'
+import { makeConnectToken } from '../../tokens/make-connect-token.ts'
+import { revokeToken } from '../../tokens/revoke-token.ts'
+import { actorOf } from '../actor-of.ts'
+import { ownScope, type Handlers } from '../handlers.ts'
+
+type TokenRoute = 'connectTokenMake' | 'tokens' | 'tokenMake' | 'tokenRevoke'
+
+export function tokenHandlers(control: Control): Pick<Handlers, TokenRoute> {
+  return {
+    async connectTokenMake(request, { body }) {
+      const { caller } = request
+      if (caller.via !== 'certificate') {
+        throw notAllowed('a token makes no tokens', 'use sally with a signed-in home')
+      }
+      return makeConnectToken(control, actorOf(request), caller.certificate.serial, body)
+    },
+    tokens: ({ caller }, { query }) => listTokens(control, ownScope(caller), query),
+    tokenMake: (request, { body }) => makeApiToken(control, actorOf(request), body),
+    tokenRevoke: (request, { params, body }) => {
+      const { caller } = request
+      const ownerId = caller.roles.includes('admin') ? undefined : caller.id
+      return revokeToken(control, actorOf(request), ownerId, params.id, body.reason)
+    },
+  }
+}

@@ -1,0 +1,52 @@
+import type { FeedEntry } from '../feed/append-feed.ts'
+import type { Sql } from '../store/store.ts'
+
+/** A session ends with its grant, and no grant ends later than this from now: as long, a used token can be cut off. */
+export const usedTokenMs = 30 * 86_400_000
+
+export interface RevokedToken {
+  readonly id: string
+  /** For the proxies: that of a token that let a session in. */
+  readonly entry: FeedEntry | undefined
+}
+
+/** Revokes tokens that are live, or that let in a session that may be. Chain and feed are the caller's. */
+export async function markTokensRevoked(
+  sql: Sql,
+  realm: string,
+  which: { id?: string; personId?: string; certificateSerials?: readonly string[] },
+  how: { atMs: number; by: string; reason: string },
+): Promise<RevokedToken[]> {
+  const rows = await sql.query<{ id: string; admitted: boolean }>(
+    `update tokens set revoked_at_ms = $5, revoked_by = $6, revoke_reason = $7
+     where realm = $1 and revoked_at_ms is null
+       and (id = $2::uuid or person_id = $3::uuid or certificate_serial = any($4::text[]))
+       and (expires_at_ms > $5 or (kind = 'connect' and used_at_ms > $8))
+     returning id, kind = 'connect' and used_at_ms is not null as admitted`,
+    [
+      realm,
+      which.id ?? null,
+      which.personId ?? null,
+      which.certificateSerials ?? [],
+      how.atMs,
+      how.by,
+      how.reason,
+      how.atMs - usedTokenMs,
+    ],
+  )
+  return rows.map(({ id, admitted }) => ({
+    id,
+    entry: admitted
+      ? {
+          group: null,
+          // To a proxy the token's id is the serial of what its session was identified by.
+          event: {
+            kind: 'certificate-revoked',
+            serial: id,
+            orderedAtMs: how.atMs,
+            expiresAtMs: how.atMs + usedTokenMs,
+          },
+        }
+      : undefined,
+  }))
+}
