@@ -52,6 +52,8 @@ export interface Actor {
   /** A person's address, or words such as `proxy edge-1`. At most 254 characters. */
   readonly email: string
   readonly remoteAddress: string
+  /** The API token that stood for the person; absent: they were there with their certificate. */
+  readonly apiTokenId?: string
 }
 
 /** Whole milliseconds of the wall clock: what rows, tokens and answers hold. */

@@ -63,7 +63,9 @@ export async function appendControlAction(
   const number = (head?.batch ?? 0) + 1
   const sequence = (head?.sequence ?? 0) + 1
   const previousLink = head?.link ?? genesisLink(chain.epoch)
-  const written = encode(chain.encoder, number, sequence, previousLink, atMs, meta, details)
+  const { apiTokenId } = actor
+  const whole = apiTokenId === undefined ? details : { ...details, apiTokenId }
+  const written = encode(chain.encoder, number, sequence, previousLink, atMs, meta, whole)
   const claims: CheckpointClaims = {
     realm: chain.realm,
     chain: 'control',

@@ -9,5 +9,6 @@ export function actorOf({
   readonly caller: PersonCaller
   readonly remoteAddress: RequestContext['remoteAddress']
 }): Actor {
-  return { id: caller.id, email: caller.email, remoteAddress }
+  const actor = { id: caller.id, email: caller.email, remoteAddress }
+  return caller.via === 'token' ? { ...actor, apiTokenId: caller.token.id } : actor
 }

@@ -38,7 +38,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await stack?.stop()
-  await relay?.close()
+  relay?.close()
 })
 
 async function makeToken(...parameters: string[]): Promise<string> {

@@ -30,6 +30,7 @@ describe.each(engines)('a watch over a %s store', (engine) => {
       roles: ['auditor'],
       groups: [],
       createdAtMs: 0,
+      via: 'certificate' as const,
       certificate: { serial: '1', expiresAtMs: 1 },
     } as const
     const asWho = (id: string) => ({
