@@ -15,6 +15,8 @@ export interface ControlLog {
 export interface ControlSettings {
   /** People's certificates: default and maximum. */
   readonly personCertificateMs: number
+  /** From signing in to its end; certificates of a login end with it, or earlier. */
+  readonly loginMs: number
   /** Proxies' client and server certificates. */
   readonly proxyCertificateMs: number
   readonly joinTokenMs: number
@@ -27,6 +29,7 @@ export interface ControlSettings {
 const dayMs = 86_400_000
 export const defaultSettings: ControlSettings = {
   personCertificateMs: 8 * 3_600_000,
+  loginMs: 8 * 3_600_000,
   proxyCertificateMs: 30 * dayMs,
   joinTokenMs: 15 * 60_000,
   connectTokenMs: 5 * 60_000,

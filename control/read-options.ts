@@ -7,6 +7,7 @@ import { parseDuration } from './api/duration.ts'
 import { email, peopleGroup } from './api/names.ts'
 import { proxyGroupCreate } from './api/shapes.ts'
 import { logLevels } from './create-log.ts'
+import { loginFlags, readLoginOptions } from './login/read-login-options.ts'
 import type { ControlOptions } from './start-control.ts'
 
 export const usage = `node control/main.ts [flags]
@@ -17,8 +18,18 @@ export const usage = `node control/main.ts [flags]
   --domain NAME                of the first proxy group (default access.localhost)
   --bootstrap-admin EMAIL      the first admin, signed in at --bootstrap-home DIR
   --bootstrap-group NAME       of people, that a first admin is made in; may be repeated
-  --proxy-address HOST:PORT    where that home's clients find the proxy's PostgreSQL
+  --proxy-address HOST:PORT    where clients of signed-in homes find the proxy's PostgreSQL
   --certificate-life DURATION  people's certificates, default and maximum (default 8h)
+  --login-life DURATION        from signing in to its end (default 8h)
+  --oidc-issuer URL            the identity provider that people sign in with     SALLYPORT_OIDC_ISSUER
+  --oidc-client-id ID          control's name there                               SALLYPORT_OIDC_CLIENT_ID
+  --oidc-client-secret-file F  its secret, in a 0600 file                         SALLYPORT_OIDC_CLIENT_SECRET_FILE
+  --oidc-ca-file FILE          what the issuer's certificate comes from (PEM)     SALLYPORT_OIDC_CA_FILE
+  --oidc-scopes WORDS          default "openid profile email offline_access"      SALLYPORT_OIDC_SCOPES
+  --oidc-groups-claim NAME     default groups                                     SALLYPORT_OIDC_GROUPS_CLAIM
+  --oidc-admin-group NAME      who is in it is an admin; may be repeated          SALLYPORT_OIDC_ADMIN_GROUPS
+  --oidc-auditor-group NAME    the same for auditors (names by "," there)         SALLYPORT_OIDC_AUDITOR_GROUPS
+  --oidc-link-by-email         a first sign-in takes over the local person of its verified address
   --metrics-listen HOST:PORT   /healthz /readyz /metrics, loopback only (default 127.0.0.1:9465)
   --drain DURATION             how long SIGTERM waits for requests (default 10s)
   --log-level LEVEL            ${logLevels.join(', ')} (default info)
@@ -40,6 +51,7 @@ const flags = {
   'bootstrap-group': { type: 'string', multiple: true },
   'proxy-address': { type: 'string' },
   'certificate-life': { type: 'string' },
+  ...loginFlags,
   'metrics-listen': { type: 'string' },
   drain: { type: 'string' },
   'log-level': { type: 'string' },
@@ -69,7 +81,6 @@ export function readOptions(
   const dataDir = resolve(given['data-dir'] ?? join('data', 'control'))
   const listen = addressOf('--listen', given.listen ?? '127.0.0.1:8443')
   const usualMetrics = demo || ephemeral ? '127.0.0.1:0' : '127.0.0.1:9465'
-  const life = given['certificate-life']
   const databaseUrl = environment['DATABASE_URL'] || undefined
   const sealingKeyFile = environment['SALLYPORT_SEALING_KEY_FILE'] || undefined
   return {
@@ -84,7 +95,8 @@ export function readOptions(
       domain: check('--domain', proxyGroupCreate.shape.domain, given.domain ?? 'access.localhost'),
       operations: addressOf('--metrics-listen', given['metrics-listen'] ?? usualMetrics),
       ...adminOf(given),
-      ...(life === undefined ? {} : { settings: { personCertificateMs: parseDuration(life) } }),
+      ...settingsOf(given),
+      ...loginOf(given, environment),
       logLevel: check('--log-level', z.enum(logLevels), given['log-level'] ?? 'info'),
       ...(databaseUrl === undefined ? {} : { databaseUrl }),
       ...(sealingKeyFile === undefined ? {} : { sealingKeyFile: resolve(sealingKeyFile) }),
@@ -95,6 +107,29 @@ export function readOptions(
       given['ready-fd'] === undefined
         ? undefined
         : check('--ready-fd', z.coerce.number().int().min(1).max(255), given['ready-fd']),
+  }
+}
+
+function settingsOf(given: Given): Pick<ControlOptions, 'settings'> {
+  const [life, loginLife] = [given['certificate-life'], given['login-life']]
+  if (life === undefined && loginLife === undefined) return {}
+  return {
+    settings: {
+      ...(life === undefined ? {} : { personCertificateMs: parseDuration(life) }),
+      ...(loginLife === undefined ? {} : { loginMs: parseDuration(loginLife) }),
+    },
+  }
+}
+
+function loginOf(
+  given: Given,
+  environment: NodeJS.ProcessEnv,
+): Pick<ControlOptions, 'login' | 'proxyAddress'> {
+  const login = readLoginOptions(given, environment)
+  const proxy = given['proxy-address']
+  return {
+    ...(login === undefined ? {} : { login }),
+    ...(proxy === undefined ? {} : { proxyAddress: addressOf('--proxy-address', proxy) }),
   }
 }
 

@@ -26,15 +26,19 @@ import { createLog, type LogLevel } from './create-log.ts'
 import { announceKeys } from './feed/announce-keys.ts'
 import { openFeedHub } from './feed/feed-hub.ts'
 import { trimFeed } from './feed/trim-feed.ts'
+import { pinOf } from './issue/join-token.ts'
 import { openKeys } from './keys/open-keys.ts'
 import { openRealm } from './keys/open-realm.ts'
 import { openSealingKey } from './keys/open-sealing-key.ts'
+import { createIdentityProvider } from './login/identity-provider.ts'
+import type { LoginSettings } from './login/login-settings.ts'
 import { readVersion } from './cli/read-version.ts'
 import { keepExpiring } from './requests/expire-requests.ts'
 import { createConnectedProxies, readProxyPresence } from './server/connected-proxies.ts'
 import { actionHandlers } from './server/handlers/actions.ts'
 import { grantHandlers } from './server/handlers/grants.ts'
 import { healthHandlers } from './server/handlers/health.ts'
+import { loginHandlers } from './server/handlers/login.ts'
 import { peopleHandlers } from './server/handlers/people.ts'
 import { proxyHandlers } from './server/handlers/proxies.ts'
 import { requestHandlers } from './server/handlers/requests.ts'
@@ -76,6 +80,10 @@ export interface ControlOptions {
     readonly proxyHost?: string
     readonly proxyPort?: number
   }
+  /** What people sign in with; absent: nobody can, and admins issue certificates. */
+  readonly login?: LoginSettings
+  /** What homes of people who sign in are told of the proxy's PostgreSQL. */
+  readonly proxyAddress?: { readonly host: string; readonly port: number }
   readonly settings?: Partial<ControlSettings>
   readonly logLevel?: LogLevel
   readonly log?: ControlLog
@@ -196,6 +204,8 @@ async function start(
   })
   closers.push(() => audit.close())
 
+  const provider =
+    options.login === undefined ? undefined : createIdentityProvider(options.login, { clock, demo })
   const checks = () => readChecks({ control, stores, hub, isStopping })
   const countJoin = createRateLimit({
     clock,
@@ -214,6 +224,7 @@ async function start(
     ...tokenHandlers(control),
     ...sessionHandlers(control, (id) => getSession(audit.context, id, { personId: undefined })),
     ...proxyHandlers(control, countJoin),
+    ...loginHandlers({ control, provider, proxy: options.proxyAddress }),
     ...actionHandlers(control),
     ...audit.handlers,
   }
@@ -256,7 +267,8 @@ async function start(
   if (options.admin !== undefined) {
     await bootstrapAdmin(control, { ...options.admin, controlUrl: url })
   }
-  log.info({ url, operationsPort: operations.port, demo, realm }, 'control is up')
+  const authoritySha256 = pinOf(keys.authorities.control.certificatePem)
+  log.info({ url, operationsPort: operations.port, demo, realm, authoritySha256 }, 'control is up')
   let closed: Promise<void> | undefined
   return {
     url,

@@ -31,6 +31,11 @@ export function proxyProgram(settings: ProgramSettings): ChildProgram {
   return nodeProgram('proxy', 'proxy/main.ts', { ...settings, environment })
 }
 
+/** The demo's alone. */
+export function identityProviderProgram(settings: ProgramSettings): ChildProgram {
+  return nodeProgram('identity-provider', 'deploy/demo/identity-provider.ts', settings)
+}
+
 function nodeProgram(
   name: string,
   main: string,

@@ -39,6 +39,8 @@ export const statusOfCode: Partial<Record<ErrorCode, number>> = {
   'audit-corrupt': 422,
   'audit-gap': 409,
   'join-token-invalid': 401,
+  'sign-in-refused': 403,
+  'sign-in-unavailable': 503,
   'request-invalid': 400,
   'config-invalid': 422,
   usage: 400,

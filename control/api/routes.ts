@@ -3,6 +3,7 @@
  * generated from it, and the typed client is derived from it.
  */
 import { z } from 'zod'
+import { loginRoutes } from './login-routes.ts'
 import { requestRoutes } from './request-routes.ts'
 import type { Route } from './route.ts'
 import * as shapes from './shapes.ts'
@@ -295,6 +296,7 @@ export const routes = {
     binaryBody: { contentType: 'application/octet-stream', bytesMax: 65 * 1024 * 1024 },
     response: shapes.done,
   },
+  ...loginRoutes,
   ...requestRoutes,
   ...tokenRoutes,
 } as const satisfies Record<string, Route>

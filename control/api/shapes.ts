@@ -39,6 +39,23 @@ export const personCreate = z.strictObject({
   /** For a person whom no identity provider knows; a sign-in replaces them. */
   groups: z.array(names.peopleGroup).max(200).default([]),
 })
+/** A sign-in with the identity provider. */
+export const login = z.strictObject({
+  id: names.id,
+  issuer: text(2_048),
+  begunAtMs: names.timeMs,
+  /** Its certificates end then at the latest. */
+  endsAtMs: names.timeMs,
+  /** When the person last proved who they are, as the provider says; null if it does not. */
+  authTimeMs: names.timeMs.nullable(),
+  /** How strongly (authentication context class reference), as the provider says. */
+  acr: text(256).nullable(),
+  /** With what: `pwd`, `otp`, `hwk` (RFC 8176), as the provider says. */
+  amr: z.array(text(64)),
+  /** Whether `sally login --refresh` can renew the certificate without the person. */
+  refreshable: z.boolean(),
+})
+export type Login = z.infer<typeof login>
 export const whoami = z.strictObject({
   person,
   realm: names.realm,
@@ -47,6 +64,8 @@ export const whoami = z.strictObject({
   token: z
     .strictObject({ id: names.id, scope: names.tokenScope, expiresAtMs: names.timeMs })
     .optional(),
+  /** The sign-in that the certificate belongs to; null where an admin issued it, or for a token. */
+  login: login.nullable(),
   controlTimeMs: names.timeMs,
 })
 export const certificateIssue = z.strictObject({

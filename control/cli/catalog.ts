@@ -231,6 +231,16 @@ export const catalog: readonly CatalogEntry[] = [
     load: async () => (await import('./commands/token-revoke.ts')).declareTokenRevoke,
   },
   {
+    path: 'login',
+    summary: 'Sign in with your organisation’s identity provider',
+    load: async () => (await import('./commands/login.ts')).declareLogin,
+  },
+  {
+    path: 'logout',
+    summary: 'End the login, its certificates and their sessions',
+    load: async () => (await import('./commands/logout.ts')).declareLogout,
+  },
+  {
     path: 'whoami',
     summary: 'Who control takes you for, and until when',
     load: async () => (await import('./commands/whoami.ts')).declareWhoami,

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { Home } from './home.ts'
+import { signInHint } from './sign-in-hint.ts'
 import { relativeTime } from './show-time.ts'
 
 /** When the home's certificate ends, Unix milliseconds. Throws `config-invalid` for a file that is none. */
@@ -12,7 +13,7 @@ export function certificateEndMs(home: Home): number {
   } catch (error) {
     throw new SallyportError('config-invalid', `${home.files.certificate} is not a certificate`, {
       clientMessage: `${home.files.certificate} is not a certificate`,
-      hint: `ask an admin for a new one: sally people certificate ${home.config.email} --home DIR`,
+      hint: signInHint,
       cause: error,
     })
   }
@@ -24,6 +25,6 @@ export function refuseExpiredCertificate(home: Home, clock: Clock): void {
   if (endMs > clock.wallMs()) return
   throw new SallyportError('evidence-expired', 'the certificate has ended', {
     clientMessage: `your certificate ended ${relativeTime(endMs, clock.wallMs())}`,
-    hint: `ask an admin for a new one: sally people certificate ${home.config.email} --home ${home.files.directory} --replace`,
+    hint: signInHint,
   })
 }

@@ -46,11 +46,13 @@ export function exitCodeOf(code: ErrorCode): ExitCode {
     case 'control-unreachable':
     case 'store-unavailable':
     case 'rate-limited':
+    case 'sign-in-unavailable':
       return exitCodes.unreachable
     case 'evidence-missing':
     case 'evidence-invalid':
     case 'evidence-expired':
     case 'token-refused':
+    case 'sign-in-refused':
       return exitCodes.signedOut
     case 'conflict':
     case 'audit-conflict':

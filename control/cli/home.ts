@@ -7,6 +7,7 @@ import { SallyportError } from '../../protocols/kit/errors.ts'
 import { readPrivateFile } from '../../protocols/kit/private-file.ts'
 import { email, protocol, realm } from '../api/names.ts'
 import { refuseOpenToOthers } from './closed-to-others.ts'
+import { signInHint } from './sign-in-hint.ts'
 
 /** `config.json`. More keys than these are left alone: another version may have written them. */
 export const homeConfig = z.object({
@@ -94,14 +95,14 @@ export function readConfig(files: HomeFiles): HomeConfig {
 function signedOut(files: HomeFiles, why: string): SallyportError {
   return new SallyportError('evidence-missing', `${files.directory} ${why}`, {
     clientMessage: `nobody is signed in at ${files.directory} (it ${why})`,
-    hint: 'set SALLY_HOME to a signed-in home, or ask an admin for one: sally people certificate EMAIL --home DIR',
+    hint: `${signInHint}; or set SALLY_HOME to a signed-in home`,
   })
 }
 
 function damaged(files: HomeFiles, why: string, cause: unknown): SallyportError {
   return new SallyportError('config-invalid', `${files.config}: ${why}`, {
     clientMessage: `${files.config}: ${why}`,
-    hint: 'ask an admin for a new home: sally people certificate EMAIL --home DIR',
+    hint: 'sign in to another home: SALLY_HOME=DIR sally login --control URL --ca FILE',
     cause,
   })
 }

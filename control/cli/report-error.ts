@@ -3,6 +3,7 @@ import { SallyportError, type ErrorCode } from '../../protocols/kit/errors.ts'
 import type { Problem } from '../api/problem.ts'
 import type { Cli } from './cli.ts'
 import { exitCodeOf, type ExitCode } from './exit-codes.ts'
+import { signInHint } from './sign-in-hint.ts'
 import { printable, printableJson, printableLines } from './printable.ts'
 
 interface Told {
@@ -78,9 +79,11 @@ function fileMistake(thrown: unknown): Told | undefined {
 
 /** For refusals that came without one. */
 const usualHints: Partial<Record<ErrorCode, string>> = {
-  'evidence-missing': 'ask an admin for a home: sally people certificate EMAIL --home DIR',
-  'evidence-invalid': 'ask an admin for a new home: sally people certificate EMAIL --home DIR',
-  'evidence-expired': 'ask an admin for a new home: sally people certificate EMAIL --home DIR',
+  'evidence-missing': signInHint,
+  'evidence-invalid': signInHint,
+  'evidence-expired': signInHint,
+  'sign-in-refused': 'begin again: sally login',
+  'sign-in-unavailable': 'try again in a minute: sally login',
   'not-allowed': 'sally whoami shows your roles; an admin can do what you cannot',
   'access-denied': 'sally resources shows what you may reach and what you may ask for',
   'control-unreachable': 'check that it runs and that this machine can reach it: sally doctor',

@@ -14,8 +14,14 @@ export async function revokeCertificate(
 ): Promise<void> {
   const { realm } = control
   await control.state.transaction(async (sql) => {
-    const [found] = await sql.query<{ revoked: boolean }>(
-      `select revoked_at_ms is not null as revoked from certificates
+    // Its sign-in is locked first, as everywhere.
+    await sql.query(
+      `select 1 from logins where realm = $1 and id =
+         (select login_id from certificates where realm = $1 and serial = $2) for update`,
+      [realm, serial],
+    )
+    const [found] = await sql.query<{ revoked: boolean; loginId: string | null }>(
+      `select revoked_at_ms is not null as revoked, login_id as "loginId" from certificates
        where realm = $1 and serial = $2 and kind = 'person' for update`,
       [realm, serial],
     )
@@ -23,7 +29,11 @@ export async function revokeCertificate(
     if (found.revoked) return
     const atMs = nowMs(control.clock)
     const how = { atMs, by: actor.email, reason }
-    const revoked = await markCertificatesRevoked(sql, realm, { serial }, how)
+    // With its sign-in: whoever holds this certificate may have refreshed it into another.
+    const { loginId } = found
+    if (loginId !== null) await markLoginsEnded(sql, realm, { loginId }, how)
+    const which = loginId === null ? { serial } : { loginId }
+    const revoked = await markCertificatesRevoked(sql, realm, which, how)
     // An expired one needs no event; the record of what was done stays.
     await appendControlAction(sql, control.chain, actor, {
       action: 'certificate.revoked',
@@ -42,21 +52,25 @@ export interface RevokedCertificate {
 }
 
 /**
- * Revokes people's certificates that still run: one, or all of a person; and what was made with them: connect tokens, with the
+ * Revokes people's certificates that still run: one, or all of a person or of a login; and what was made with them: connect tokens, with the
  * sessions that they let in, and with a person all their tokens. Chain and feed are the caller's.
  */
 export async function markCertificatesRevoked(
   sql: Sql,
   realm: string,
-  which: { serial?: string; holderId?: string },
+  which: { serial?: string; holderId?: string; loginId?: string },
   how: { atMs: number; by: string; reason: string },
 ): Promise<RevokedCertificate[]> {
   const rows = await sql.query<{ serial: string; expiresAtMs: number }>(
     `update certificates set revoked_at_ms = $4, revoked_by = $5, revoke_reason = $6
-     where realm = $1 and kind = 'person' and (serial = $2 or holder_id = $3::uuid)
+     where realm = $1 and kind = 'person'
+       and (serial = $2 or holder_id = $3::uuid or login_id = $7::uuid)
        and revoked_at_ms is null and expires_at_ms > $4
      returning serial, expires_at_ms as "expiresAtMs"`,
-    [realm, which.serial ?? null, which.holderId ?? null, how.atMs, how.by, how.reason],
+    [
+      ...[realm, which.serial ?? null, which.holderId ?? null],
+      ...[how.atMs, how.by, how.reason, which.loginId ?? null],
+    ],
   )
   const certificates = rows.map(({ serial, expiresAtMs }): RevokedCertificate => ({
     serial,
@@ -76,4 +90,18 @@ export async function markCertificatesRevoked(
   )
   const admitted = tokens.flatMap(({ id, entry }) => (entry ? [{ serial: id, entry }] : []))
   return [...certificates, ...admitted]
+}
+
+/** Ends sign-ins that are not over, so that nothing is refreshed any more. Certificates, chain and feed are the caller's. */
+export async function markLoginsEnded(
+  sql: Sql,
+  realm: string,
+  which: { loginId?: string; personId?: string },
+  how: { atMs: number; reason: string },
+): Promise<void> {
+  await sql.query(
+    `update logins set ended_at_ms = $4, end_reason = $5, sealed_refresh_token = null
+     where realm = $1 and (id = $2::uuid or person_id = $3::uuid) and ended_at_ms is null`,
+    [realm, which.loginId ?? null, which.personId ?? null, how.atMs, how.reason],
+  )
 }

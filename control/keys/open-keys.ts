@@ -32,6 +32,8 @@ export interface ControlKeys {
   readonly verificationKeys: readonly { readonly kid: string; readonly publicKeyPem: string }[]
   /** 32 bytes; encrypts payloads of control's own chain. */
   readonly chainKey: Buffer
+  /** 32 bytes; seals what sign-ins keep: device codes, verifiers, refresh tokens. */
+  readonly loginKey: Buffer
 }
 
 interface KeyRow {
@@ -52,7 +54,7 @@ interface KeyScope {
 
 /** Opens all keys, and makes those that are missing. Rejects with `sealed-file-invalid` for another sealing key. */
 export async function openKeys(state: Store, scope: KeyScope): Promise<ControlKeys> {
-  const { rows, chainKey } = await state.transaction(async (sql) => {
+  const { rows, chainKey, loginKey } = await state.transaction(async (sql) => {
     // Replicas that start together must agree on one set.
     await takeLock(sql, 'keys', scope.realm)
     for (const use of signingUses) {
@@ -66,7 +68,8 @@ export async function openKeys(state: Store, scope: KeyScope): Promise<ControlKe
         'select * from signing_keys where realm = $1 order by created_at_ms desc',
         [scope.realm],
       ),
-      chainKey: await openChainKey(sql, scope),
+      chainKey: await openDataKey(sql, scope, 'chain'),
+      loginKey: await openDataKey(sql, scope, 'logins'),
     }
   })
   const inUse = (use: KeyUse): KeyRow =>
@@ -105,6 +108,7 @@ export async function openKeys(state: Store, scope: KeyScope): Promise<ControlKe
       .filter((row) => signingUses.some((use) => use === row.use))
       .map((row) => ({ kid: row.kid, publicKeyPem: row.public_key_pem })),
     chainKey,
+    loginKey,
   }
 }
 
@@ -157,16 +161,20 @@ function openSigner({ realm, sealingKey }: KeyScope, row: KeyRow): Signer {
   return signer
 }
 
-async function openChainKey(sql: Sql, { realm, sealingKey, clock }: KeyScope): Promise<Buffer> {
-  const label = `sallyport control data key|${realm}|chain`
+async function openDataKey(
+  sql: Sql,
+  { realm, sealingKey, clock }: KeyScope,
+  purpose: 'chain' | 'logins',
+): Promise<Buffer> {
+  const label = `sallyport control data key|${realm}|${purpose}`
   await sql.query(
     `insert into data_keys (realm, purpose, sealed_key, created_at_ms)
-     values ($1, 'chain', $2, $3) on conflict do nothing`,
-    [realm, seal(sealingKey, randomBytes(32), label), nowMs(clock)],
+     values ($1, $2, $3, $4) on conflict do nothing`,
+    [realm, purpose, seal(sealingKey, randomBytes(32), label), nowMs(clock)],
   )
   const [row] = await sql.query<{ sealed_key: Buffer }>(
-    `select sealed_key from data_keys where realm = $1 and purpose = 'chain'`,
-    [realm],
+    `select sealed_key from data_keys where realm = $1 and purpose = $2`,
+    [realm, purpose],
   )
   return explained(label, () => unseal(sealingKey, row!.sealed_key, label))
 }

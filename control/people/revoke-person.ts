@@ -2,7 +2,7 @@ import type { Person } from '../api/shapes.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
 import { appendFeed, type FeedEntry } from '../feed/append-feed.ts'
-import { markCertificatesRevoked } from '../issue/revoke-certificate.ts'
+import { markCertificatesRevoked, markLoginsEnded } from '../issue/revoke-certificate.ts'
 import { notAllowed } from '../refusals.ts'
 import { lockPerson, viewOf, type PersonRow } from './person-row.ts'
 
@@ -28,6 +28,8 @@ export async function revokePerson(
        where realm = $1 and id = $2`,
       [realm, id, orderedAtMs],
     )
+    const how = { atMs: orderedAtMs, reason }
+    await markLoginsEnded(sql, realm, { personId: id }, how)
     const certificates = await markCertificatesRevoked(
       sql,
       realm,

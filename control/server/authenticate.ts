@@ -5,7 +5,9 @@ import { verifyClientCertificate, type VerifiedClient } from '../../certs/verify
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { role, type Role } from '../api/names.ts'
 import type { Route } from '../api/routes.ts'
+import type { Login } from '../api/shapes.ts'
 import { nowMs, type Control } from '../control.ts'
+import { loginColumns, loginViewOf, type LoginRow } from '../login/login-row.ts'
 import { notAllowed } from '../refusals.ts'
 import type { AnyoneCaller, PersonCaller, ProxyCaller } from './handlers.ts'
 
@@ -36,7 +38,7 @@ export async function authenticate(
   if (certificate === undefined) {
     throw new SallyportError('evidence-missing', 'no client certificate', {
       clientMessage: 'this needs a client certificate, and none was sent',
-      hint: 'use sally with a signed-in home (SALLY_HOME), or send your certificate with its key',
+      hint: 'sign in: sally login; or send your certificate with its key',
     })
   }
   if (access === 'proxy') return authenticateProxy(control, certificate.raw)
@@ -77,6 +79,7 @@ interface PersonRow {
   readonly validFromMs: number
   readonly certificateKnown: boolean
   readonly certificateRevoked: boolean
+  readonly loginId: string | null
 }
 
 async function authenticatePerson(control: Scope, der: Buffer): Promise<PersonCaller> {
@@ -84,7 +87,7 @@ async function authenticatePerson(control: Scope, der: Buffer): Promise<PersonCa
   const [row] = await control.state.query<PersonRow>(
     `select p.email, p.name, p.roles, p.groups, p.state, p.created_at_ms as "createdAtMs",
        p.certificates_valid_from_ms as "validFromMs", c.serial is not null as "certificateKnown",
-       c.revoked_at_ms is not null as "certificateRevoked"
+       c.revoked_at_ms is not null as "certificateRevoked", c.login_id as "loginId"
      from people p left join certificates c
        on c.realm = p.realm and c.serial = $3 and c.holder_id = p.id and c.kind = 'person'
      where p.realm = $1 and p.id = $2`,
@@ -108,7 +111,20 @@ async function authenticatePerson(control: Scope, der: Buffer): Promise<PersonCa
     createdAtMs: row.createdAtMs,
     via: 'certificate',
     certificate: { serial: verified.serial, expiresAtMs: verified.expiresAtMs },
+    login: row.loginId === null ? null : await readLogin(control, row.loginId),
   }
+}
+
+/** Rejects for a sign-in that is over, also if its certificate should still run. */
+async function readLogin(control: Scope, id: string): Promise<Login> {
+  const [row] = await control.state.query<LoginRow>(
+    `select ${loginColumns} from logins where realm = $1 and id = $2`,
+    [control.realm, id],
+  )
+  if (row === undefined || row.endedAtMs !== null || row.endsAtMs <= nowMs(control.clock)) {
+    throw refused(`login ${id} has ended`)
+  }
+  return loginViewOf(row)
 }
 
 /** Also used for the upgrade to the feed. Rejects like `authenticate`. */
@@ -165,7 +181,7 @@ function verify(control: Scope, der: Buffer, kind: 'person' | 'proxy'): Verified
 function refused(why: string): SallyportError {
   return new SallyportError('evidence-invalid', `client certificate refused: ${why}`, {
     clientMessage: 'your client certificate was refused',
-    hint: 'get a new certificate; the operator of control can see the reason in its log',
+    hint: 'sign in again: sally login; the operator of control can see the reason in its log',
   })
 }
 

@@ -3,6 +3,7 @@ import type { KeyObject } from 'node:crypto'
 import type { z } from 'zod'
 import type { Role, TokenScope } from '../api/names.ts'
 import type { Answer, RouteName, routes } from '../api/routes.ts'
+import type { Login } from '../api/shapes.ts'
 
 interface CallingPerson {
   readonly kind: 'person'
@@ -20,6 +21,8 @@ export type PersonCaller = CallingPerson &
     | {
         readonly via: 'certificate'
         readonly certificate: { readonly serial: string; readonly expiresAtMs: number }
+        /** The sign-in that the certificate belongs to; null where an admin issued it. */
+        readonly login: Login | null
       }
     | {
         readonly via: 'token'

@@ -9,7 +9,12 @@ import { writeHome } from '../../control/cli/write-home.ts'
 export const adminEmail = 'admin@example.test'
 export const adminGroups = ['leads']
 
-const people: readonly { email: string; name: string; roles: Role[]; groups: string[] }[] = [
+export const demoPeople: readonly {
+  email: string
+  name: string
+  roles: Role[]
+  groups: string[]
+}[] = [
   { email: 'dev@example.test', name: 'Dana Developer', roles: ['engineer'], groups: ['engineers'] },
   {
     email: 'oncall@example.test',
@@ -41,7 +46,7 @@ export async function signPeopleIn(
 ): Promise<readonly DemoPerson[]> {
   const known = await everybody(api)
   const signedIn: DemoPerson[] = []
-  for (const { email, name, roles, groups } of people) {
+  for (const { email, name, roles, groups } of demoPeople) {
     const person =
       known.get(email) ?? (await api.call('personCreate', { body: { email, name, roles, groups } }))
     const home = join(homesDirectory, email.split('@')[0]!)

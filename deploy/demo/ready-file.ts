@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ProtocolName } from '../../protocols/activity.ts'
@@ -16,7 +15,7 @@ export interface DemoReady {
     readonly host: string
     readonly ports: Readonly<Partial<Record<ProtocolName, number>>>
   }
-  /** `home` is a SALLY_HOME that is signed in. `password` is for an identity provider; without one, nothing takes it. */
+  /** `home` is a SALLY_HOME that is signed in. `password` is theirs at the identity provider. */
   readonly people: readonly { email: string; password: string; home: string }[]
   readonly resources: readonly {
     name: string
@@ -36,8 +35,14 @@ export function writeReadyFile(path: string, ready: DemoReady): void {
   renameSync(temporary, path)
 }
 
-export function withPasswords(people: readonly DemoPerson[]): DemoReady['people'] {
-  return people.map((person) => ({ ...person, password: randomBytes(12).toString('base64url') }))
+export function withPasswords(
+  people: readonly DemoPerson[],
+  accounts: readonly { readonly email: string; readonly password: string }[],
+): DemoReady['people'] {
+  return people.map((person) => ({
+    ...person,
+    password: accounts.find(({ email }) => email === person.email)?.password ?? '',
+  }))
 }
 
 export const sallyCommand: readonly [string, string] = [

@@ -11,6 +11,7 @@ import { startSite, type Site } from '../site.ts'
 import { createSupervisor } from '../supervisor.ts'
 import { applyFlows } from './flows.ts'
 import type { DemoOptions } from './options.ts'
+import { prepareIdentityProvider } from './identity-files.ts'
 import { adminEmail, adminGroups, signPeopleIn, type DemoPerson } from './people.ts'
 import { sallyCommand, withPasswords, type DemoReady } from './ready-file.ts'
 import { applyResource, bindSecrets } from './resource.ts'
@@ -18,7 +19,7 @@ import { openShop } from './shop.ts'
 
 export const demoDomain = 'access.localhost'
 const host = '127.0.0.1'
-const usualPorts = { control: 8_443, proxy: 15_432, database: 25_432 } as const
+const usualPorts = { control: 8_443, proxy: 15_432, database: 25_432, login: 8_444 } as const
 /** Certificates of people last eight hours; the homes of a demo are never signed out. */
 const renewMs = 2 * 3_600_000
 
@@ -61,8 +62,10 @@ export async function runDemo(
       control: await port(usualPorts.control),
       proxy: await port(usualPorts.proxy),
       database: await port(usualPorts.database),
+      login: await port(usualPorts.login),
     }
-    announce('starting PostgreSQL, control and its store')
+    const login = await prepareIdentityProvider(directory, ports.login, clock)
+    announce('starting PostgreSQL, control and its store, and an identity provider')
     const [database, site] = await Promise.all([
       startDatabase(directory, ports.database, supervisor, clock, announce),
       startSite({
@@ -70,12 +73,13 @@ export async function runDemo(
         domain: demoDomain,
         adminEmail,
         adminGroups,
-        control: { host, port: ports.control },
+        control: { host, port: ports.control, flags: login.controlFlags },
         proxy: { host, port: ports.proxy },
         demo: true,
         supervisor,
         announce,
       }),
+      supervisor.start(login.program),
     ])
     bindSecrets(site.paths.proxy, database.cluster, database.passwords)
     const people = await fillControl(site, database.cluster, directory)
@@ -90,7 +94,7 @@ export async function runDemo(
       })
     }
     renew()
-    return { ready: await describe(site, people, ports.proxy), stop }
+    return { ready: await describe(site, withPasswords(people, login.accounts), ports.proxy), stop }
   } catch (error) {
     await stop()
     throw signal.aborted ? signal.reason : error
@@ -138,7 +142,7 @@ async function fillControl(
 
 async function describe(
   site: Site,
-  people: readonly DemoPerson[],
+  people: DemoReady['people'],
   proxyPort: number,
 ): Promise<DemoReady> {
   const api = site.openApi()
@@ -150,7 +154,7 @@ async function describe(
       domain: demoDomain,
       caFile: site.adminHome.files.serverAuthorities,
       proxy: { host, ports: { postgres: proxyPort } },
-      people: withPasswords(people),
+      people,
       resources: items.map(({ name, protocol, hostname, levels }) => ({
         name,
         protocol,

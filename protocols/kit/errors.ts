@@ -40,6 +40,8 @@ export const errorCodes = [
   'not-allowed',
   'conflict',
   'join-token-invalid',
+  'sign-in-refused',
+  'sign-in-unavailable',
   'payload-too-large',
   'rate-limited',
   'store-unavailable',

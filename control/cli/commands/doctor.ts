@@ -9,6 +9,7 @@ import { checkPsql } from '../doctor/check-psql.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { homeDirectory, homeFiles, readHome, type Home } from '../home.ts'
 import { printable } from '../printable.ts'
+import { signInHint } from '../sign-in-hint.ts'
 import { startProgress } from '../progress.ts'
 
 /** `sally doctor` */
@@ -30,10 +31,7 @@ async function checkAll(cli: Cli): Promise<Check[]> {
   try {
     home = readHome(cli.environment)
   } catch (error) {
-    return [
-      failed('home', error, 'ask an admin: sally people certificate EMAIL --home DIR'),
-      await psql,
-    ]
+    return [failed('home', error, signInHint), await psql]
   }
   const [control, proxy, names] = await Promise.all([
     checkControl(home, cli.clock),

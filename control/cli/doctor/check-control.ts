@@ -2,6 +2,7 @@ import type { Clock } from '../../../protocols/kit/clock.ts'
 import { SallyportError } from '../../../protocols/kit/errors.ts'
 import { formatDuration } from '../../api/duration.ts'
 import type { Home } from '../home.ts'
+import { signInHint } from '../sign-in-hint.ts'
 import { openApi } from '../with-api.ts'
 import { failed, ok, warn, type Check } from './check.ts'
 
@@ -11,8 +12,8 @@ const skewMsMax = 2_000
 
 /** That control is there, is who it should be, knows us, and has the same time. */
 export async function checkControl(home: Home, clock: Clock): Promise<Check[]> {
-  const { controlUrl, email } = home.config
-  const renew = `ask an admin: sally people certificate ${email} --home ${home.files.directory} --replace`
+  const { controlUrl } = home.config
+  const renew = signInHint
   try {
     const api = openApi(home, { timeoutMs: answerMs })
     try {

@@ -4,6 +4,7 @@ import type { Clock } from '../../../protocols/kit/clock.ts'
 import { readPrivateFile } from '../../../protocols/kit/private-file.ts'
 import { formatDuration } from '../../api/duration.ts'
 import type { Home, HomeFiles } from '../home.ts'
+import { signInHint } from '../sign-in-hint.ts'
 import { fail, failed, ok, warn, type Check } from './check.ts'
 
 const soonMs = 3_600_000
@@ -20,13 +21,13 @@ export function checkHomeFiles(files: HomeFiles): Check[] {
         : warn(name, `others may look into ${files.directory}`, `chmod 700 ${files.directory}`),
     ]
   } catch (error) {
-    return [failed(name, error, 'ask an admin: sally people certificate EMAIL --home DIR')]
+    return [failed(name, error, signInHint)]
   }
 }
 
 export function checkCertificate(home: Home, clock: Clock): Check {
   const name = 'certificate'
-  const renew = `ask an admin: sally people certificate ${home.config.email} --home ${home.files.directory} --replace`
+  const renew = signInHint
   try {
     const certificate = new X509Certificate(readFileSync(home.files.certificate))
     const key = createPrivateKey(readPrivateFile(home.files.key))

@@ -29,6 +29,10 @@ export function peopleHandlers(control: Control): Pick<Handlers, PeopleRoute> {
         realm: control.realm,
         certificate: caller.via === 'certificate' ? { ...caller.certificate } : null,
         ...(caller.via === 'token' ? { token: { ...caller.token } } : {}),
+        login:
+          caller.via === 'certificate' && caller.login !== null
+            ? { ...caller.login, amr: [...caller.login.amr] }
+            : null,
         controlTimeMs: nowMs(control.clock),
       }
     },

@@ -136,6 +136,7 @@ test.each<[string, () => void | Promise<void>, Record<string, string>]>([
           person: dev,
           realm: 'default',
           certificate: { serial: 'a', expiresAtMs: controlTimeMs },
+          login: null,
           controlTimeMs,
         }),
       }

@@ -1,0 +1,100 @@
+import { z } from 'zod'
+import { email as emailShape, peopleGroup } from '../api/names.ts'
+import { signInRefused } from './login-refusals.ts'
+
+/** What the provider says about who signed in. */
+export interface ProviderIdentity {
+  readonly issuer: string
+  readonly subject: string
+  readonly name: string
+  readonly groups: readonly string[]
+  /** Undefined where the provider sends none. Lower case. */
+  readonly email: string | undefined
+  readonly emailVerified: boolean
+  readonly authTimeMs: number | null
+  readonly acr: string | null
+  readonly amr: readonly string[]
+}
+
+const groupsMax = 200
+const groupsShape = z.union([
+  peopleGroup.transform((group) => [group]),
+  z.array(peopleGroup).max(groupsMax),
+])
+/** OpenID Connect Core 1.0, 2: at most 255 ASCII characters. */
+const subjectShape = z.string().regex(/^[\x20-\x7e]{1,255}$/)
+
+/**
+ * Picks and bounds the claims that count. `claims` are the verified ones of the ID token, and those of the userinfo endpoint where
+ * the token lacks them. Throws `sign-in-refused` that names the claim.
+ */
+export function readIdentity(
+  claims: Readonly<Record<string, unknown>>,
+  groupsClaim: string,
+): ProviderIdentity {
+  const { iss, sub, acr, amr } = claims
+  const authTime = claims['auth_time']
+  const groups = claims[groupsClaim]
+  if (groups === undefined) {
+    throw claimRefused(
+      groupsClaim,
+      'is missing',
+      'send it for everybody, as an empty list for who is in no group',
+    )
+  }
+  const email = claims['email']
+  const name = claims['name']
+  return {
+    issuer: parse('iss', z.string().max(2_048), iss),
+    subject: parse('sub', subjectShape, sub),
+    name: typeof name === 'string' ? clean(name, 200) : '',
+    groups: [...new Set(parse(groupsClaim, groupsShape, groups))],
+    email: email === undefined ? undefined : parse('email', emailShape, email),
+    // Some providers spell it as a text; anything but a yes is a no.
+    emailVerified: claims['email_verified'] === true || claims['email_verified'] === 'true',
+    authTimeMs:
+      authTime === undefined
+        ? null
+        : parse('auth_time', z.number().int().nonnegative().max(8_640_000_000_000), authTime) *
+          1_000,
+    acr: acr === undefined ? null : parse('acr', z.string().max(256), acr),
+    amr: amr === undefined ? [] : parse('amr', z.array(z.string().max(64)).max(20), amr),
+  }
+}
+
+/** The verified address of somebody new. Throws `sign-in-refused` that names what is missing. */
+export function requireVerifiedEmail(identity: ProviderIdentity): string {
+  if (identity.email === undefined) {
+    throw claimRefused(
+      'email',
+      'is missing',
+      'send it to control, with email_verified (scope email)',
+    )
+  }
+  if (!identity.emailVerified) {
+    throw claimRefused(
+      'email_verified',
+      'is not true',
+      'verify the address there, then sign in again',
+    )
+  }
+  return identity.email
+}
+
+function parse<T>(claim: string, shape: z.ZodType<T>, value: unknown): T {
+  const parsed = shape.safeParse(value)
+  if (parsed.success) return parsed.data
+  throw claimRefused(claim, 'is not what it must be', 'correct it')
+}
+
+function claimRefused(claim: string, what: string, mend: string): Error {
+  return signInRefused(
+    `the identity provider’s claim "${claim}" ${what}`,
+    `ask the operator of the identity provider to ${mend}`,
+  )
+}
+
+function clean(text: string, charactersMax: number): string {
+  // oxlint-disable-next-line no-control-regex -- these are what must not be in it
+  return text.replaceAll(/[\u0000-\u001f\u007f]/g, '').slice(0, charactersMax)
+}
