@@ -20,6 +20,12 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   health: 'anyone',
   readiness: 'anyone',
   whoami: ['engineer', 'admin', 'auditor'],
+  loginDevice: 'anyone',
+  loginDevicePoll: 'anyone',
+  loginCode: 'anyone',
+  loginCodeFinish: 'anyone',
+  loginRefresh: ['engineer', 'admin', 'auditor'],
+  logout: ['engineer', 'admin', 'auditor'],
   people: ['admin', 'auditor'],
   personCreate: ['admin'],
   personRevoke: ['admin'],
@@ -91,6 +97,8 @@ const letTokenIn: Partial<Record<RouteName, 'read' | 'request'>> = {
  * one by one.
  */
 const concernsOnlyOneself: readonly RouteName[] = [
+  'loginRefresh',
+  'logout',
   'flowsTest',
   'grantGiveBack',
   'tokenMake',
@@ -209,9 +217,12 @@ test('an auditor is refused by every route that changes anything', () => {
   const changing = names.filter((name) => routes[name].method !== 'GET')
   const open = changing.filter((name) => letIn[name].includes('auditor'))
   expect(open).toEqual(concernsOnlyOneself)
-  // What anybody may call needs a secret of its own.
+  // What anybody may call needs a secret of its own, or begins a sign-in, which gives one.
   const anyones = changing.filter((name) => letIn[name] === 'anyone')
-  expect(anyones).toEqual(['proxyJoin'])
+  expect(anyones).toEqual([
+    'proxyJoin',
+    ...['loginDevice', 'loginDevicePoll', 'loginCode', 'loginCodeFinish'],
+  ])
   for (const name of changing) {
     if (concernsOnlyOneself.includes(name) || anyones.includes(name)) continue
     expect(expectedRefusal(name, 'auditor'), name).toBeDefined()

@@ -68,10 +68,46 @@ test.each([
   ['--log-level', 'loud'],
   ['--drain', 'long'],
   ['stray'],
+  ['--oidc-issuer', 'https://login.example.test'],
+  ['--oidc-link-by-email'],
+  ['--oidc-client-id', 'x', '--oidc-issuer', 'http://login.example.test'],
+  ['--oidc-client-id', 'x', '--oidc-issuer', 'https://x.test', '--oidc-scopes', 'email'],
 ])('%s %s is refused as usage', (...words) => {
   expect(() => read(words.filter((word) => word !== undefined))).toThrow(
     expect.objectContaining({ code: 'usage' }),
   )
+})
+
+const issuer = ['--oidc-issuer', 'https://login.example.test', '--oidc-client-id', 'sallyport']
+
+test('an identity provider comes by flags or by the environment, and none is none', () => {
+  expect(read([]).options).not.toHaveProperty('login')
+  expect(read([], { SALLYPORT_OIDC_GROUPS_CLAIM: 'x' }).options).not.toHaveProperty('login')
+  expect(
+    read([...issuer, '--login-life', '2h', '--oidc-admin-group', 'a,b']).options,
+  ).toMatchObject({
+    settings: { loginMs: 7_200_000 },
+    login: {
+      issuer: 'https://login.example.test',
+      groupsClaim: 'groups',
+      scopes: ['openid', 'profile', 'email', 'offline_access'],
+      adminGroups: ['a,b'],
+      auditorGroups: [],
+      linkByEmail: false,
+    },
+  })
+  const environment = {
+    SALLYPORT_OIDC_ISSUER: 'https://login.example.test',
+    SALLYPORT_OIDC_CLIENT_ID: 'other',
+    SALLYPORT_OIDC_AUDITOR_GROUPS: 'audit, revision',
+    SALLYPORT_OIDC_CLIENT_SECRET_FILE: '/secret',
+  }
+  expect(read(['--oidc-link-by-email'], environment).options.login).toMatchObject({
+    clientId: 'other',
+    clientSecretFile: '/secret',
+    auditorGroups: ['audit', 'revision'],
+    linkByEmail: true,
+  })
 })
 
 test('help is asked for', () => {
