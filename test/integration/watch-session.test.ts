@@ -32,6 +32,7 @@ describe.each(engines)('a watch over a %s store', (engine) => {
       createdAtMs: 0,
       via: 'certificate' as const,
       certificate: { serial: '1', expiresAtMs: 1 },
+      login: null,
     } as const
     const asWho = (id: string) => ({
       realm: 'default',

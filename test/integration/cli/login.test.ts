@@ -59,7 +59,10 @@ const here = (home: string, ...words: string[]): Promise<Finished> =>
   run(site.ready.sally[0], [site.ready.sally[1], ...words], { SALLY_HOME: home })
 
 async function linkOf(running: Running, pattern: RegExp): Promise<string> {
-  const text = await eventually(running.stderr, (said) => pattern.test(said))
+  const text = await eventually(
+    () => running.stderr(),
+    (said) => pattern.test(said),
+  )
   return pattern.exec(text)![0]
 }
 
