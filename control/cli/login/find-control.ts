@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { X509Certificate } from 'node:crypto'
 import { SallyportError } from '../../../protocols/kit/errors.ts'
 import { fetchPinnedAuthority } from '../../api/fetch-authority.ts'
+import { refuseOpenToOthers } from '../closed-to-others.ts'
 import { readConfig, type HomeConfig, type HomeFiles } from '../home.ts'
 
 export interface FoundControl {
@@ -23,6 +24,8 @@ export interface ControlChoice {
  * answers first. Rejects with `usage`, `config-invalid` or `control-unreachable`.
  */
 export async function findControl(files: HomeFiles, choice: ControlChoice): Promise<FoundControl> {
+  // They say where control is, and whom to take for it.
+  refuseOpenToOthers([files.directory, files.config, files.controlAuthority])
   const known = existsSync(files.config) ? readConfig(files) : undefined
   const url = choice.control === undefined ? known?.controlUrl : originOf(choice.control)
   if (url === undefined) {
