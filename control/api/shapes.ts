@@ -1,9 +1,11 @@
 /** Shapes of the API's bodies. Times are Unix milliseconds of control's clock. */
 import { z } from 'zod'
 import { outcomeStatuses } from '../../protocols/activity.ts'
+import { login } from './login-view.ts'
 import * as names from './names.ts'
 import { resource, resourcesFile } from './resource.ts'
 
+export { login, type Login } from './login-view.ts'
 export { groupName, reason } from './names.ts'
 
 const text = (charactersMax: number) => z.string().max(charactersMax)
@@ -39,23 +41,6 @@ export const personCreate = z.strictObject({
   /** For a person whom no identity provider knows; a sign-in replaces them. */
   groups: z.array(names.peopleGroup).max(200).default([]),
 })
-/** A sign-in with the identity provider. */
-export const login = z.strictObject({
-  id: names.id,
-  issuer: text(2_048),
-  begunAtMs: names.timeMs,
-  /** Its certificates end then at the latest. */
-  endsAtMs: names.timeMs,
-  /** When the person last proved who they are, as the provider says; null if it does not. */
-  authTimeMs: names.timeMs.nullable(),
-  /** How strongly (authentication context class reference), as the provider says. */
-  acr: text(256).nullable(),
-  /** With what: `pwd`, `otp`, `hwk` (RFC 8176), as the provider says. */
-  amr: z.array(text(64)),
-  /** Whether `sally login --refresh` can renew the certificate without the person. */
-  refreshable: z.boolean(),
-})
-export type Login = z.infer<typeof login>
 export const whoami = z.strictObject({
   person,
   realm: names.realm,
