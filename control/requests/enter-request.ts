@@ -15,13 +15,16 @@ import { insertRequest, viewOf } from './request-row.ts'
 /** Requests of one person that wait at a time. */
 const pendingMax = 100
 
+/** Grants of one person that they asked for and that live at a time. */
+const liveMax = 200
+
 /** Between the look at the certificate and now, they may have been revoked. */
 export function requireActive(person: HeldPerson | undefined): HeldPerson {
   if (person?.active === true) return person
   throw notAllowed('you are revoked, and ask for nothing', 'ask an admin')
 }
 
-/** Whoever asks twice would be granted twice. The person is held, so two at once come one after the other. */
+/** Whoever asks twice would be granted twice, and nobody asks without end. The person is held, so two at once come one after the other. */
 export async function requireRoom(sql: Sql, realm: string, request: KeptRequest): Promise<void> {
   const waiting = await sql.query<{ id: string; same: boolean }>(
     `select id, kind = $3 and resource = $4 and level = $5
@@ -49,6 +52,17 @@ export async function requireRoom(sql: Sql, realm: string, request: KeptRequest)
     throw conflict(
       `${waiting.length} requests of yours wait already`,
       'take some back: sally requests, sally withdraw REQUEST',
+    )
+  }
+  const [live] = await sql.query<{ count: number }>(
+    `select count(*) as count from grants where realm = $1 and person_id = $2
+       and request_id is not null and revoked_at_ms is null and expires_at_ms > $3`,
+    [realm, request.personId, request.madeAtMs],
+  )
+  if (live!.count >= liveMax) {
+    throw conflict(
+      `${live!.count} grants of yours are live already`,
+      'give some back: sally grants --mine, sally give-back GRANT',
     )
   }
 }

@@ -112,3 +112,9 @@ export function seesAll(caller: PersonCaller): boolean {
 export function ownScope(caller: PersonCaller): string | undefined {
   return seesAll(caller) ? undefined : caller.id
 }
+
+/** The caller as access flows know them. An auditor neither asks nor decides: no flow is told who they are. */
+export function asker({ id, email, groups, roles }: PersonCaller) {
+  const takesPart = roles.some((one) => one !== 'auditor')
+  return takesPart ? { id, email, groups } : { id, email: '', groups: [] }
+}

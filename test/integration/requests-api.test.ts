@@ -470,6 +470,18 @@ describe.each(['embedded', 'postgres'] as const)('requests over the %s store', (
     expect(seen).toEqual(all.items.map(({ id }) => id))
   })
 
+  test('an auditor whom a flow names neither asks nor decides, and is shown no way to', async () => {
+    const both = await site.addPerson('reader@example.test', ['auditor'], ['engineers', 'leads'])
+    const { request } = await ask(dev, 'write')
+    await expect(approve(both, request.id)).rejects.toMatchObject({ code: 'not-allowed' })
+    await expect(ask(both, 'read')).rejects.toMatchObject({ code: 'not-allowed' })
+    const { items } = await both.api.call('requests', { query: { mine: 'all' } })
+    expect(items.find(({ id }) => id === request.id)).toMatchObject({ mine: 'watch' })
+    expect((await both.api.call('requests', { query: { mine: 'decide' } })).items).toEqual([])
+    const seen = await both.api.call('resources')
+    expect(seen.items.map(({ ask: could }) => could)).toEqual(seen.items.map(() => []))
+  })
+
   test('of several who decide at once, one outcome is left, and at most one grant', async () => {
     for (let round = 0; round < 8; round += 1) {
       const { request } = await ask(dev, 'write')

@@ -9,7 +9,7 @@ import { getRequest, listRequests, type Viewer } from '../../requests/list-reque
 import { makeRequest } from '../../requests/make-request.ts'
 import { withdrawRequest } from '../../requests/withdraw-request.ts'
 import { actorOf } from '../actor-of.ts'
-import { seesAll, type Handlers, type PersonCaller } from '../handlers.ts'
+import { asker, seesAll, type Handlers, type PersonCaller } from '../handlers.ts'
 
 type RequestRoute =
   | 'why'
@@ -27,10 +27,10 @@ type RequestRoute =
 
 export function requestHandlers(control: Control): Pick<Handlers, RequestRoute> {
   return {
-    why: ({ caller }, { params }) => explainAccess(control, caller, params.name),
+    why: ({ caller }, { params }) => explainAccess(control, asker(caller), params.name),
     flows: ({ caller }) => showFlows(control, seesAll(caller) ? undefined : caller),
     flowsApply: (request, { body }) => applyFlows(control, actorOf(request), body),
-    flowsTest: ({ caller }, { body }) => testFlows(control, caller, body),
+    flowsTest: ({ caller }, { body }) => testFlows(control, asker(caller), body),
     requests: ({ caller }, { query }) => listRequests(control, viewer(caller), query),
     request: ({ caller }, { params }) => getRequest(control, viewer(caller), params.id),
     requestMake: (request, { body }) => makeRequest(control, actorOf(request), body),
@@ -48,7 +48,7 @@ export function requestHandlers(control: Control): Pick<Handlers, RequestRoute> 
 }
 
 function viewer(caller: PersonCaller): Viewer {
-  return { id: caller.id, email: caller.email, groups: caller.groups, seesAll: seesAll(caller) }
+  return { ...asker(caller), seesAll: seesAll(caller) }
 }
 
 function deciding(request: Parameters<typeof actorOf>[0]) {

@@ -2,7 +2,7 @@ import type { Control } from '../../control.ts'
 import { applyResources, type CountLiveSessions } from '../../resources/apply-resources.ts'
 import { listResources } from '../../resources/list-resources.ts'
 import { actorOf } from '../actor-of.ts'
-import { seesAll, type Handlers } from '../handlers.ts'
+import { asker, seesAll, type Handlers } from '../handlers.ts'
 
 type ResourceRoute = 'resources' | 'resourcesApply'
 
@@ -11,7 +11,8 @@ export function resourceHandlers(
   countLiveSessions: CountLiveSessions,
 ): Pick<Handlers, ResourceRoute> {
   return {
-    resources: ({ caller }, { query }) => listResources(control, caller, seesAll(caller), query),
+    resources: ({ caller }, { query }) =>
+      listResources(control, asker(caller), seesAll(caller), query),
     resourcesApply: (request, { body }) =>
       applyResources(control, actorOf(request), body, countLiveSessions),
   }
