@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import type { z } from 'zod'
 import type { connectTokenMade, connectTokenMake } from '../api/token-shapes.ts'
+import { SallyportError } from '../../protocols/kit/errors.ts'
 import { createToken, tokenDigest } from '../api/token-form.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
 import { lockPerson } from '../people/person-row.ts'
-import { conflict, notAllowed, notFound } from '../refusals.ts'
+import { conflict, notAllowed } from '../refusals.ts'
 import { countLiveTokens, insertToken, type TokenRow } from './token-row.ts'
 
 /** Tokens of one person that wait for their connection. */
@@ -43,7 +44,7 @@ export async function makeConnectToken(
        limit 1`,
       [realm, person.id, ask.resource, ask.level ?? null, madeAtMs],
     )
-    if (place === undefined) throw notFound('resource under a live grant of yours')
+    if (place === undefined) throw noGrant(ask)
     const live = await countLiveTokens(
       sql,
       realm,
@@ -85,5 +86,14 @@ export async function makeConnectToken(
       user: `${person.email}~${ask.resource}`,
       expiresAtMs: row.expiresAtMs,
     }
+  })
+}
+
+/** The same for a resource that does not exist. */
+function noGrant({ resource, level }: z.output<typeof connectTokenMake>): SallyportError {
+  const what = level === undefined ? resource : `${level} on ${resource}`
+  return new SallyportError('not-found', `no live grant for ${what}`, {
+    clientMessage: `you have no live grant for ${what}`,
+    hint: `ask for it: sally request ${resource} --level ${level ?? 'LEVEL'} --reason TEXT --wait`,
   })
 }

@@ -149,7 +149,7 @@ describe.each(['embedded', 'postgres'] as const)('tokens over the %s store', (en
 
     test('need a live grant when they are made and when they are used', async () => {
       const dev = await newPerson()
-      const none = { code: 'not-found' }
+      const none = { code: 'not-found', hint: expect.stringContaining('sally request') }
       await expect(connectToken(dev)).rejects.toMatchObject(none)
       const first = await grant(dev)
       await expect(connectToken(dev, 'write')).rejects.toMatchObject(none)
