@@ -87,14 +87,13 @@ async function look(
   for (const row of shown) {
     if (row.outcome_status === null) open.push([row.sequence, row.at_us])
   }
-  const newest = shown.at(-1)
   return {
     session,
     items: [...settled, ...shown].map(viewOf),
     place: {
       ...place,
-      after: newest?.sequence ?? place.after,
-      afterUs: Math.max(place.afterUs, newest?.at_us ?? 0),
+      after: Math.max(place.after, ...shown.map(({ sequence }) => sequence)),
+      afterUs: Math.max(place.afterUs, ...shown.map((row) => row.at_us)),
       open: open.slice(-openMax),
       last,
     },
@@ -118,8 +117,9 @@ function readFresh(
 ): Promise<ActivityViewRow[]> {
   const rows = `select a.* from audit_activities a
     where a.realm = $1 and a.session_id = $2 and a.at_us >= $3 and a.sequence > $4
-    order by a.sequence limit ${limit}`
-  return sql.query<ActivityViewRow>(`${selectActivities(rows)} order by a.sequence`, [
+    order by a.at_us, a.sequence limit ${limit}`
+  // In the order of the index, so that a page of a long session costs a page.
+  return sql.query<ActivityViewRow>(`${selectActivities(rows)} order by a.at_us, a.sequence`, [
     realm,
     sessionId,
     Math.max(0, afterUs - setBackUs),
