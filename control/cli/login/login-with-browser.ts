@@ -68,7 +68,10 @@ function waitForBrowser(
       reject(refused('nobody signed in in the browser in time', signal.reason)),
     )
     server.on('request', (request, response) => {
-      const url = new URL(request.url ?? '/', `http://127.0.0.1:${port}`)
+      // Any page can make the browser ask for anything here: "//" is no address, and must not end the sign-in.
+      const base = `http://127.0.0.1:${port}`
+      const asked = request.url ?? '/'
+      const url = new URL(URL.canParse(asked, base) ? asked : '/', base)
       const found = url.searchParams
       // A page elsewhere that guesses our port knows neither; another host name is somebody's trick with DNS.
       if (
