@@ -3,6 +3,7 @@ import { formatDuration } from '../api/duration.ts'
 import type { AccessRequest, Why } from '../api/request.ts'
 import type { Grant } from '../api/shapes.ts'
 import type { Cli } from './cli.ts'
+import { levels } from './options.ts'
 import { printable } from './printable.ts'
 import { localTime, relativeTime } from './show-time.ts'
 
@@ -36,6 +37,15 @@ export function askedText({ kind, level, resource, forMs }: AccessRequest): stri
     : `${level} on ${printable(resource)} for ${time}`
 }
 
+/** What the approvers left of what was asked for: the lowest level and the shortest time that anybody said. */
+function allowed(request: AccessRequest): AccessRequest {
+  const { decisions } = request
+  const said = [request.level, ...decisions.flatMap(({ level }) => level ?? [])]
+  const level = levels.find((each) => said.includes(each)) ?? request.level
+  const forMs = Math.min(request.forMs, ...decisions.flatMap((one) => one.forMs ?? []))
+  return { ...request, level, forMs }
+}
+
 /** The command that asks for one of the ways. */
 export function askCommand(
   resource: string,
@@ -60,7 +70,10 @@ export function outcomeLines(cli: Cli, request: AccessRequest, grant: Grant | nu
   switch (request.state) {
     case 'approved':
       return grant === null
-        ? [`${cli.paint('approved:', 'green')} ${ask}`, `request ${request.id}`]
+        ? [
+            `${cli.paint('approved:', 'green')} ${printable(request.personEmail)}, ${askedText(allowed(request))}`,
+            `request ${request.id}`,
+          ]
         : grantLines(cli, request, grant)
     case 'denied': {
       const by = denial === undefined ? '' : ` by ${printable(denial.personEmail)}`

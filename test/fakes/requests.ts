@@ -91,7 +91,10 @@ export function startAsking(): Asking {
       const live = [...grants.values()].filter(({ state }) => state === 'live')
       const pending = [...requests.values()].filter(({ state }) => state === 'pending')
       const resource = params['name'] ?? ''
-      if (resource !== 'orders-db') return { resource, grants: [], pending: [], ways: [] }
+      if (resource !== 'orders-db') {
+        const clientMessage = 'there is no such resource, or it is not yours to see'
+        throw new SallyportError('not-found', clientMessage, { clientMessage })
+      }
       return { resource, grants: live, pending, ways }
     },
     requestMake: ({ body }) => {

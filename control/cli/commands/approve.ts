@@ -11,6 +11,7 @@ import { levelOption } from '../options.ts'
 import { printable } from '../printable.ts'
 import { approversText, outcomeLines } from '../request-words.ts'
 import { withApi } from '../with-api.ts'
+import { withHint } from '../with-hint.ts'
 
 interface ApproveOptions {
   for?: string
@@ -65,11 +66,10 @@ async function readGrant(api: ApiClient, request: AccessRequest): Promise<Grant 
 
 /** A refusal of who may not decide says who may. */
 export function namingWhoCan(error: unknown, request: AccessRequest): unknown {
-  if (!(error instanceof SallyportError)) return error
-  if (error.hint !== undefined || error.code !== 'not-allowed') return error
-  return new SallyportError(error.code, error.message, {
-    clientMessage: error.clientMessage,
-    hint: `who may decide it: ${approversText(request.approvers)}, with: sally approve ${request.id}`,
-    cause: error,
-  })
+  const who = approversText(request.approvers)
+  return withHint(
+    error,
+    'not-allowed',
+    `who may decide it: ${who}, with: sally approve ${request.id}`,
+  )
 }

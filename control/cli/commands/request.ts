@@ -7,6 +7,7 @@ import { answerRequest, settle, type Made } from '../answer-request.ts'
 import type { Cli } from '../cli.ts'
 import { levelOption } from '../options.ts'
 import { withApi } from '../with-api.ts'
+import { withHint } from '../with-hint.ts'
 
 interface RequestOptions {
   level: Level
@@ -43,6 +44,8 @@ export function declareRequest(command: Command, cli: Cli): void {
     })
 }
 
+const toSee = 'sally resources shows what you may reach and what you may ask for'
+
 /** Who was interrupted while waiting asks again: then the request that waits already is theirs. */
 async function ask(
   api: ApiClient,
@@ -52,7 +55,9 @@ async function ask(
   try {
     return await api.call('requestMake', { body })
   } catch (error) {
-    if (!wait || !(error instanceof SallyportError) || error.code !== 'conflict') throw error
+    if (!wait || !(error instanceof SallyportError) || error.code !== 'conflict') {
+      throw withHint(error, 'not-found', toSee)
+    }
     const { pending } = await api.call('why', { params: { name: body.resource } })
     const same = pending.find(({ kind, level, mine }) => {
       return kind === 'access' && level === body.level && mine === 'asked'

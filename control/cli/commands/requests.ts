@@ -71,9 +71,9 @@ function showRequests(
       { header: 'LEVEL' },
       { header: 'FOR' },
       { header: 'STATE' },
+      { header: 'REASON', shrinks: true },
       { header: 'APPROVAL', shrinks: true },
       { header: 'ASKED' },
-      { header: 'REASON', shrinks: true },
     ],
     requests.map((request) => [
       short(request.id),
@@ -82,9 +82,9 @@ function showRequests(
       request.level,
       `${request.kind === 'extension' ? '+' : ''}${formatDuration(request.forMs)}`,
       stateCell(request),
+      request.reason,
       approvalCell(request),
       relativeTime(request.madeAtMs, nowMs),
-      request.reason,
     ]),
   )
 }
@@ -99,7 +99,7 @@ const styles = {
 
 function stateCell(request: AccessRequest): Cell {
   const { state, mine } = request
-  const text = mine === 'decide' ? 'pending: you decide' : state
+  const text = mine === 'decide' ? 'your turn' : state
   return { text, style: styles[state] }
 }
 

@@ -3,6 +3,7 @@ import type { ResourceView } from '../../api/shapes.ts'
 import type { Cli } from '../cli.ts'
 import { addPageOptions, noteMore, readPages, type PageOptions } from '../pages.ts'
 import { printable } from '../printable.ts'
+import type { Cell } from '../table.ts'
 import { withApi } from '../with-api.ts'
 
 /** `sally resources` */
@@ -25,23 +26,23 @@ function showResources(cli: Cli, resources: readonly ResourceView[]): string {
   if (resources.length === 0) {
     return 'nothing that you can reach or ask for\nflows say who may ask: sally flows; an admin lets you in at once: sally grant YOU RESOURCE --level read --for 1h --reason TEXT'
   }
+  // Who administers or audits may see what they may neither reach nor ask for.
+  const isOurs = resources.some(({ reach, ask }) => reach.length + ask.length > 0)
   return cli.table(
     [
       { header: 'RESOURCE' },
       { header: 'PROTOCOL' },
-      { header: 'LEVELS' },
-      { header: 'REACH NOW' },
-      { header: 'ASK FOR' },
+      ...(isOurs ? [{ header: 'REACH NOW' }, { header: 'ASK FOR' }] : [{ header: 'LEVELS' }]),
       { header: 'HOST', shrinks: true },
       { header: 'TAGS', shrinks: true },
       { header: 'DESCRIPTION', shrinks: true },
     ],
-    resources.map((resource) => [
+    resources.map((resource): Cell[] => [
       { text: resource.name, style: 'bold' },
       resource.protocol,
-      resource.levels.join(','),
-      { text: resource.reach.join(','), style: 'green' },
-      resource.ask.join(','),
+      ...(isOurs
+        ? [{ text: resource.reach.join(','), style: 'green' } as const, resource.ask.join(',')]
+        : [resource.levels.join(',')]),
       resource.hostname,
       Object.entries(resource.tags)
         .map(([key, value]) => `${key}=${value}`)

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { SessionView } from '../../api/shapes.ts'
 import type { Cli } from '../cli.ts'
 import { addPageOptions, noteMore, readPages, type PageOptions } from '../pages.ts'
-import { shortIds } from '../short-ids.ts'
+import { idLines, shortIds } from '../short-ids.ts'
 import { relativeTime, shortBytes } from '../show-time.ts'
 import { formatDuration } from '../../api/duration.ts'
 import type { Cell } from '../table.ts'
@@ -10,6 +10,7 @@ import { withApi } from '../with-api.ts'
 
 interface SessionsOptions extends PageOptions {
   live?: boolean
+  ids?: boolean
   person?: string
   resource?: string
 }
@@ -20,7 +21,8 @@ export function declareSessions(command: Command, cli: Cli): void {
     command
       .option('--live', 'only those that are open')
       .option('--person <email>', 'only of this person')
-      .option('--resource <name>', 'only of this resource'),
+      .option('--resource <name>', 'only of this resource')
+      .option('--ids', 'only their ids, one a line'),
   ).action(async (options: SessionsOptions) => {
     const filter = {
       state: options.live === true ? ('live' as const) : ('all' as const),
@@ -34,11 +36,12 @@ export function declareSessions(command: Command, cli: Cli): void {
         (count) => progress.update(`reading sessions, ${count}`),
       ),
     )
-    cli.answer(page, () =>
-      page.items.length === 0
+    cli.answer(page, () => {
+      if (options.ids === true) return idLines(page.items)
+      return page.items.length === 0
         ? `no ${options.live === true ? 'live ' : ''}sessions`
-        : showSessions(cli, page.items),
-    )
+        : showSessions(cli, page.items)
+    })
     noteMore(cli, page)
   })
 }

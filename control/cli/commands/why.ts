@@ -1,27 +1,25 @@
 import type { Command } from 'commander'
-import { SallyportError } from '../../../protocols/kit/errors.ts'
 import type { Why } from '../../api/request.ts'
 import type { Cli } from '../cli.ts'
 import { printable } from '../printable.ts'
 import { askCommand, askedText, connectCommand, untilText, waitsForText } from '../request-words.ts'
 import { showWays } from '../show-ways.ts'
 import { withApi } from '../with-api.ts'
+import { withHint } from '../with-hint.ts'
 
 /** `sally why RESOURCE` */
 export function declareWhy(command: Command, cli: Cli): void {
   command.argument('<resource>', 'name of the resource').action(async (name: string) => {
-    const why = await withApi(cli, ({ api }) => api.call('why', { params: { name } }))
-    if (why.grants.length + why.pending.length + why.ways.length === 0) throw nothing(name)
+    const why = await withApi(cli, ({ api }) =>
+      api.call('why', { params: { name } }).catch((error: unknown) => {
+        throw withHint(error, 'not-found', toSee)
+      }),
+    )
     cli.answer(why, () => showWhy(cli, why))
   })
 }
 
-function nothing(name: string): SallyportError {
-  return new SallyportError('not-found', `nothing to be had of ${name}`, {
-    clientMessage: `there is no resource ${JSON.stringify(name)} that you may reach or ask for`,
-    hint: 'sally resources shows what you may reach and what you may ask for',
-  })
-}
+const toSee = 'sally resources shows what you may reach and what you may ask for'
 
 function showWhy(cli: Cli, { resource, grants, pending, ways }: Why): string {
   const nowMs = cli.clock.wallMs()

@@ -140,11 +140,11 @@ describe('deciding', () => {
     const { id } = requestOf(await asDev(...write, '--json'))
     const mine = await asDev('requests', '--mine')
     expect(mine.stdout).toMatch(
-      /dev@example\.test +orders-db +write +1h +pending +1 more yes of leads/,
+      /dev@example\.test +orders-db +write +1h +pending +restock +1 more yes of leads/,
     )
     asking.requests.set(id, { ...asking.requests.get(id)!, mine: 'decide' })
     const toDecide = await asLead('requests', '--decide')
-    expect(toDecide.stdout).toContain('you decide')
+    expect(toDecide.stdout).toContain('your turn')
     expect(toDecide.stderr).toContain('sally approve REQUEST')
     await asLead('requests', '--all', '--json')
     expect(

@@ -6,7 +6,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { readSealedSecrets, sealedSecretsIn } from '../../../control/api/sealed-secrets.ts'
 import { makeHome, startFakeApi, type FakeApi, type FakeHandlers } from '../../fakes/api.ts'
+import { startAsking } from '../../fakes/requests.ts'
 import { shopHandlers } from '../../fakes/shop.ts'
+import { eventually } from '../../demo-site.ts'
 import { sallyPath } from '../../run-sally.ts'
 
 let api: FakeApi
@@ -121,6 +123,22 @@ test('progress shows after a second, and is wiped before the answer', async () =
   expect(wiped).toBeGreaterThan(0)
   expect(seen.indexOf('GRANT')).toBeGreaterThan(wiped)
   expect(await onTerminal('grants --json')).not.toContain('asking')
+})
+
+test('waiting shows who may decide and the time left, and wipes it before the answer', async () => {
+  const asking = startAsking()
+  api.handlers = { ...usual, ...asking.handlers }
+  const waiting = onTerminal('request orders-db --level write --reason x --wait')
+  const [request] = await eventually(
+    () => [...asking.requests.values()],
+    (all) => all.length === 1,
+  )
+  await new Promise((resolve) => setTimeout(resolve, 2_500))
+  asking.decide(request!.id, 'approve', '')
+  const seen = await waiting
+  expect(seen).toMatch(/waiting for 1 more yes of leads; 59m 5\ds left … \ds/)
+  expect(seen.lastIndexOf('\r\u001b[2K')).toBeLessThan(seen.indexOf('approved:'))
+  expect(seen).toContain('code 0')
 })
 
 test('a reader that goes away is no mistake', async () => {

@@ -38,6 +38,10 @@ test('bash completes commands, their children, options and values', () => {
     'delete',
     'admin',
   ])
+  expect(complete('sally', 'request', 'orders-db', '--wa')).toEqual(['--wait'])
+  expect(complete('sally', 'requests', '--de')).toEqual(['--decide'])
+  expect(complete('sally', 'flows', 'a')).toEqual(['apply'])
+  expect(complete('sally', 'flows', 'apply', 'package.j')).toEqual(['package.json'])
   expect(complete('sally', 'completion', '')).toEqual(expect.arrayContaining([...shells]))
 })
 
