@@ -1,5 +1,5 @@
 /** What somebody who is let in could do to the API with what they send: nothing fails, and nothing of others comes back. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { routes, type Route, type RouteName } from '../../control/api/routes.ts'
 import { encodeCursor } from '../../control/audit/cursor.ts'
 import {
@@ -43,7 +43,13 @@ const nasty: readonly unknown[] = [
 
 describe.each(names)('%s', (name) => {
   const route: Route = routes[name]
-  const caller = () => (route.access === 'proxy' ? proxy : whole)
+  // A sign-out that works is the end of whoever calls it.
+  let leaving: TestPerson | undefined
+  beforeEach(async ({ task }) => {
+    if (name !== 'logout') return
+    leaving = await site.addPerson(`${task.id.replace(/\W/g, '')}@example.test`, ['engineer'])
+  })
+  const caller = () => (route.access === 'proxy' ? proxy : (leaving ?? whole))
   const plain = (): string => fill(unknownId)
   const fill = (value: string): string => route.path.replace(/\{\w+\}/g, encodeURIComponent(value))
   const properties = (shape: unknown): string[] =>
@@ -77,7 +83,9 @@ describe.each(names)('%s', (name) => {
       )
       for (const { path, value, answer } of answers) {
         const where = `${path.slice(0, 200)} ${JSON.stringify(value)?.slice(0, 100)}`
-        if (name !== 'readiness') expect(answer.status, where).toBeLessThan(500)
+        // No identity provider is configured here, and that is what it says.
+        const unavailable = (answer.body as { code?: string }).code === 'sign-in-unavailable'
+        if (name !== 'readiness' && !unavailable) expect(answer.status, where).toBeLessThan(500)
         expect(JSON.stringify(answer.body)).not.toMatch(/select |\.ts:|node_modules|syntax error/)
       }
     }
