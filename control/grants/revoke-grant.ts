@@ -2,26 +2,39 @@ import type { Grant } from '../api/shapes.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
 import { appendFeed, type FeedEntry } from '../feed/append-feed.ts'
+import { notFound } from '../refusals.ts'
 import type { Sql } from '../store/store.ts'
 import { lockGrant, requireLive } from './change-grant.ts'
 import { grantColumns, stateOf, viewOf, type GrantRow } from './grant-row.ts'
 
 /** Ends a grant now. One that is revoked already is answered as it is. Rejects with `not-found` or `conflict`. */
-export async function revokeGrant(
+export function revokeGrant(
   control: Control,
   actor: Actor,
   id: string,
   reason: string,
 ): Promise<Grant> {
+  return endByHand(control, actor, id, { action: 'grant.revoked', reason })
+}
+
+/** What revoking and giving back share. `ownerId`: another person's grant is `not-found`. */
+export async function endByHand(
+  control: Control,
+  actor: Actor,
+  id: string,
+  how: { action: 'grant.revoked' | 'grant.given-back'; reason: string; ownerId?: string },
+): Promise<Grant> {
   const { realm, clock } = control
+  const { action, reason, ownerId } = how
   return control.state.transaction(async (sql) => {
     const before = await lockGrant(sql, realm, id)
+    if (ownerId !== undefined && before.personId !== ownerId) throw notFound('grant')
     const atMs = nowMs(clock)
     if (stateOf(before, atMs) === 'revoked') return viewOf(before, atMs)
     requireLive(control, before)
     const [row] = await markRevoked(sql, realm, [id], { atMs, by: actor.email, reason })
     await appendControlAction(sql, control.chain, actor, {
-      action: 'grant.revoked',
+      action,
       target: id,
       details: {
         person: row!.personEmail,
