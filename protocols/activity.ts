@@ -9,7 +9,7 @@ import type { ByteWriter } from './kit/byte-writer.ts'
 import { ByteReader } from './kit/byte-reader.ts'
 
 /** Protocols that have an engine. `protocols/index.ts` is held to this list by the compiler. */
-export const protocolNames = ['postgres'] as const
+export const protocolNames = ['postgres', 'ssh'] as const
 export type ProtocolName = (typeof protocolNames)[number]
 
 /** What kind of thing was done. The numbers are on disk: append only. */
@@ -47,6 +47,14 @@ export const activityFields = {
   target: 10,
   /** Encoding of `text` where it is not UTF-8, as the protocol names it. */
   encoding: 11,
+  /** What was done to `path`: open, read, write, rename, remove and the like. */
+  operation: 12,
+  /** `text` was worked out from what was typed and echoed; the program may have read something else. Empty. */
+  derived: 13,
+  /** 32 bytes: SHA-256 of the content that was transferred. */
+  contentSha256: 14,
+  /** Number of the channel in its connection, decimal: what was done through the same one belongs together. */
+  channel: 15,
 } as const
 export type ActivityField = keyof typeof activityFields
 

@@ -28,7 +28,47 @@ export type Evidence =
       readonly certificate: Buffer
     }
   | { readonly kind: 'token'; readonly token: string }
+  | {
+      /** A signature by a public key or an OpenSSH certificate (RFC 4252, chapter 7). */
+      readonly kind: 'ssh-key'
+      /** The key as it was offered: a blob of RFC 4253, 6.6, or an OpenSSH certificate. */
+      readonly publicKey: Buffer
+      /** Algorithm of the signature, without `-cert-v01@openssh.com`. */
+      readonly algorithm: string
+      /** What was signed, session identifier first. */
+      readonly signed: Buffer
+      /** The value of the signature, without the wrapping that names the algorithm. */
+      readonly signature: Buffer
+    }
+  /** Whom this gate named before, on the same connection or on the one that carries it. */
+  | { readonly kind: 'identity'; readonly identity: Identity }
   | { readonly kind: 'none' }
+
+/** Somebody whom the gate has verified. To be disposed when the connection ends. */
+export interface Identity extends Disposable {
+  readonly realm: string
+  readonly personId: string
+  readonly personEmail: string
+  /** Aborts with a `Cut` when the person or what they were identified by is revoked or expires. */
+  readonly signal: AbortSignal
+}
+
+/** What somebody without a key does to sign in: open a page, compare a code. */
+export interface SignInPrompt {
+  readonly url: string
+  readonly code: string
+  /** Unix ms. */
+  readonly expiresAtMs: number
+}
+
+export interface HostKey {
+  /** What the client is shown: a key's blob, or an OpenSSH host certificate. */
+  readonly publicKey: Buffer
+  /** `ssh-ed25519` or `ssh-ed25519-cert-v01@openssh.com`. */
+  readonly algorithm: string
+  /** The value of the signature. */
+  sign(data: Buffer): Buffer
+}
 
 export interface Arrival {
   readonly evidence: Evidence
@@ -49,6 +89,22 @@ export interface Gate {
    * must not tell anything (`access-denied`) arrives after the same time whatever its cause.
    */
   admit(arrival: Arrival): Promise<Session>
+  /**
+   * Who somebody is, before a resource is named. Rejects with `evidence-invalid` or `evidence-expired`, after the same time as
+   * every refusal.
+   */
+  identify(evidence: Evidence, remoteAddress: string): Promise<Identity>
+  /** Whether a signature of this key (a blob, or an OpenSSH certificate) is worth asking for. Proves nothing, answers at once. */
+  recognises(publicKey: Buffer): Promise<boolean>
+  /**
+   * Lets somebody sign in at the identity provider while the client waits. Rejects with `sign-in-refused`, `sign-in-unavailable`,
+   * `rate-limited`, or what aborted `signal`.
+   */
+  signIn(
+    remoteAddress: string,
+    show: (prompt: SignInPrompt) => void,
+    signal: AbortSignal,
+  ): Promise<Identity>
   /** Runs the cancel callback that owns this key, if any. Needs no evidence and answers nothing. */
   cancel(key: Buffer): void
 }
@@ -56,6 +112,11 @@ export interface Gate {
 export interface Host {
   /** The TLS context for a server name; undefined for a name outside of the proxy's domain. */
   tlsContext(serverName: string | undefined): SecureContext | undefined
+  /**
+   * Host keys for a name, the ones to prefer first: a certificate for just this name, then the bare key. Any name of the domain has
+   * some (unknown and forbidden look the same); undefined outside of it.
+   */
+  hostKeys(name: string): Promise<readonly HostKey[] | undefined>
   /** The domain of the proxy, as in `<resource>.<domain>`. */
   readonly domain: string
   readonly clock: Clock

@@ -2,5 +2,6 @@
 import type { ProtocolName } from './activity.ts'
 import type { Engine } from './engine.ts'
 import { postgres } from './postgres/index.ts'
+import { ssh } from './ssh/index.ts'
 
-export const engines: Readonly<Record<ProtocolName, Engine>> = { postgres }
+export const engines: Readonly<Record<ProtocolName, Engine>> = { postgres, ssh }

@@ -59,6 +59,47 @@ export interface Upstream {
   readonly tls: UpstreamTlsMode
   /** PEM of the authorities to trust under verify-full; the system's when absent. */
   readonly caPem?: string
+  /** Whom to believe at the other end of SSH, which knows no TLS. */
+  readonly ssh?: SshUpstream
+}
+
+/** Public keys are blobs of RFC 4253, 6.6. What neither list names is refused. */
+export interface SshHostTrust {
+  readonly hostKeys: readonly Buffer[]
+  /** Authorities of host certificates. */
+  readonly hostAuthorities: readonly Buffer[]
+}
+
+export interface SshUpstream extends SshHostTrust {
+  /** The customer's bastion: `connect` leads to it, and from it a channel to the upstream's host and port. */
+  readonly bastion?: SshHostTrust & { readonly host: string; readonly port: number }
+}
+
+/** What a connection through a tunnel may speak. `tcp`: anything that no engine knows how to record. */
+export const tunnelProtocols = ['tcp', 'ssh', 'postgres', 'mysql', 'http'] as const
+export type TunnelProtocol = (typeof tunnelProtocols)[number]
+
+/** A destination that a resource declares for port forwarding. */
+export interface Tunnel {
+  /** `local` is ssh -L and -D, `remote` is ssh -R (host and port are what the server listens on). */
+  readonly direction: 'local' | 'remote'
+  /** Lower case. */
+  readonly host: string
+  readonly port: number
+  readonly carries: TunnelProtocol
+}
+
+/** What a resource allows in an SSH session at the session's level. */
+export interface SshTerms {
+  readonly agentForwarding: boolean
+  readonly tunnels: readonly Tunnel[]
+  /** Globs over a whole exec line. With `allow`, what none matches is refused, and so is a shell; `deny` comes first. */
+  readonly allow?: readonly string[]
+  readonly deny: readonly string[]
+  /** Whether what was typed is recorded, besides what was shown. */
+  readonly recordInput: boolean
+  /** Of what commands print, so much is kept per stream; the digest is over all of it. Bytes. */
+  readonly streamBytesMax: number
 }
 
 /** What logs and the engine may say about a session. */
@@ -94,9 +135,54 @@ export interface BlobWriter {
   abandon(): void
 }
 
+/** Somewhere that bytes for the client go: a socket, or a stream over another connection. */
+export interface Downstream {
+  readonly destroyed: boolean
+  readonly writableLength: number
+  destroy(error?: Error): unknown
+  resume(): unknown
+  end(): unknown
+  once(event: 'close', listener: () => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+}
+
+export type RecordingKind = 'terminal' | 'stream'
+
+export interface RecordingHeader {
+  /** What it is a recording of. */
+  readonly activity: ActivityId
+  /** A command line, or what kind of shell. */
+  readonly title: string
+  /** Of a terminal. */
+  readonly columns?: number
+  readonly rows?: number
+  /** `TERM` of a terminal. */
+  readonly term?: string
+}
+
+/**
+ * Where recorded bytes came from. `client-hidden`: typed where nothing was echoed (a password), kept under a key of its own.
+ */
+export type RecordedFrom = 'client' | 'client-hidden' | 'upstream' | 'upstream-error'
+
+/** One channel's recording. Ends with its session at the latest; what was written survives the death of the process. */
+export interface Recording {
+  /**
+   * Takes the bytes into the audit within 250 ms. The chunk must not be changed afterwards. False: stop reading the side that they
+   * came from until `onDrain`.
+   */
+  write(from: RecordedFrom, bytes: Buffer): boolean
+  resize(columns: number, rows: number): void
+  /** A remark at this moment, for whoever replays it (a warning, a cut). */
+  mark(label: string): void
+  end(): void
+}
+
 export interface Session extends AsyncDisposable {
   readonly labels: SessionLabels
   readonly upstream: Upstream
+  /** Terms of an SSH resource. */
+  readonly ssh?: SshTerms
   /** Aborts with a `Cut` as its reason. */
   readonly signal: AbortSignal
 
@@ -108,10 +194,23 @@ export interface Session extends AsyncDisposable {
   connect(): Promise<Socket>
 
   /** Fetches the secret from its store. Rejects with `secret-unavailable` or `secret-not-bound`. */
-  borrow(): Promise<Credential>
+  borrow(of?: 'resource' | 'bastion'): Promise<Credential>
 
-  /** The client's socket, so that the last byte of a cut can be proven and the socket destroyed. */
-  attach(downstream: Socket): void
+  /**
+   * For SSH resources whose secret is a certificate of the upstream authority, instead of `borrow`: certifies a key that the engine
+   * made for this session (a blob of RFC 4253, 6.6) for five minutes, from this proxy's address only. Undefined where the resource has a
+   * secret to borrow. Rejects with `secret-unavailable` or `secret-not-bound`.
+   */
+  certify(
+    publicKey: Buffer,
+    of?: 'resource' | 'bastion',
+  ): Promise<{ readonly account: string; readonly certificate: Buffer } | undefined>
+
+  /**
+   * Where the client's bytes go, so that the last byte of a cut can be proven and the stream destroyed. Call what it returns when
+   * that stream is over and the session is not.
+   */
+  attach(downstream: Downstream): () => void
 
   /**
    * To be called once, when the upstream login is done and before the client is told that it is in. Throws if the
@@ -132,8 +231,17 @@ export interface Session extends AsyncDisposable {
   forward(target: Writable, chunk: Buffer): boolean
   /** The same for an upstream that is not a stream of bytes (a channel of a library). */
   forwardCall(run: () => void): boolean
-  /** Called whenever forwarding may go on after a `false`. One listener. */
-  onDrain(listener: () => void): void
+  /**
+   * Called whenever forwarding or recording may go on after a `false`: `target` drained, or (undefined) the session's queue. A full
+   * target never holds back what goes to another. One listener.
+   */
+  onDrain(listener: (target: Writable | undefined) => void): void
+
+  /**
+   * Starts the recording of a channel. Write before the same bytes are forwarded: then no typed byte passes unrecorded. Throws
+   * `audit-unwritable` or `audit-full`.
+   */
+  record(kind: RecordingKind, header: RecordingHeader): Recording
 
   /** Counts what went to the client; call once per chunk written downstream. */
   countDownstream(bytes: number): void

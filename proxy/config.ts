@@ -78,8 +78,8 @@ export interface ProxyConfig {
   readonly controlUrl: string
   readonly joinTokenFile: string | undefined
   readonly name: string
-  /** Every protocol that has an engine. */
-  readonly listen: Readonly<Record<ProtocolName, ListenAddress>>
+  /** The protocols that are served: all, each on its usual port of 127.0.0.1, or only those that were named. */
+  readonly listen: Readonly<Partial<Record<ProtocolName, ListenAddress>>>
   readonly metrics: { readonly host: string; readonly port: number }
   readonly policyFile: string
   readonly logLevel: (typeof logLevels)[number]
@@ -108,13 +108,15 @@ export function completeConfig(given: ProxySettings): ProxyConfig {
     joinTokenFile,
     policyFile: policyFile ?? join(dataDir, 'policy.yaml'),
     limits: { ...defaultLimits, ...limits },
-    listen: Object.fromEntries(
-      protocolNames.map((protocol) => [
-        protocol,
-        rest.listen[protocol] ?? { host: '127.0.0.1', port: engines[protocol].defaultPort },
-      ]),
-    ) as Record<ProtocolName, ListenAddress>,
+    listen: Object.keys(rest.listen).length > 0 ? rest.listen : usualPorts(),
   }
+}
+
+function usualPorts(): ProxyConfig['listen'] {
+  const address = (protocol: ProtocolName): ListenAddress => {
+    return { host: '127.0.0.1', port: engines[protocol].defaultPort }
+  }
+  return Object.fromEntries(protocolNames.map((protocol) => [protocol, address(protocol)]))
 }
 
 const flags = {

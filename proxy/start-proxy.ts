@@ -67,7 +67,7 @@ export interface StartOptions {
 export interface RunningProxy {
   readonly proxyId: string
   readonly domain: string
-  readonly ports: Readonly<Record<ProtocolName, number>>
+  readonly ports: Readonly<Partial<Record<ProtocolName, number>>>
   readonly metricsPort: number
   /** What `/readyz` says, in one word. */
   isReady(): boolean
@@ -204,15 +204,27 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
     const gateFor = (remoteAddress: string): Gate => ({
       admit: (arrival) => gate.admit(arrival),
       cancel: (key) => cancelKeys.run(key, remoteAddress),
+      identify: () => Promise.reject(new SallyportError('evidence-invalid', 'not built yet')),
+      recognises: () => Promise.resolve(false),
+      signIn: () => Promise.reject(new SallyportError('sign-in-unavailable', 'not built yet')),
     })
 
-    const listeners = {} as Record<ProtocolName, Listener>
+    const listeners: Partial<Record<ProtocolName, Listener>> = {}
     for (const protocol of protocolNames) {
+      const address = config.listen[protocol]
+      if (address === undefined) continue
       const listener = await openListener({
         engine: engines[protocol],
-        address: config.listen[protocol],
+        address,
         gateFor,
-        host: { tlsContext: (name) => contexts.contextFor(name), domain, clock, limits, log },
+        host: {
+          tlsContext: (name) => contexts.contextFor(name),
+          hostKeys: () => Promise.resolve(undefined),
+          domain,
+          clock,
+          limits,
+          log,
+        },
         connections,
         clock,
         limits,
@@ -257,9 +269,9 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
     const isReadyNow = (): boolean => Object.values(isReady()).every((check) => check.ok)
     let stopping: Promise<void> | undefined
     const isStopping = (): boolean => stopping !== undefined
-    const ports = Object.fromEntries(
-      protocolNames.map((protocol) => [protocol, listeners[protocol].port]),
-    ) as Record<ProtocolName, number>
+    const ports: RunningProxy['ports'] = Object.fromEntries(
+      Object.entries(listeners).map(([protocol, { port }]) => [protocol, port]),
+    )
     log.info({ proxyId, domain, ports, metricsPort: health.port }, 'the proxy is up')
     return {
       proxyId,

@@ -24,12 +24,85 @@ const line = (charactersMax: number) =>
 
 export const resourceLevel = z.strictObject({
   account: line(128).min(1),
+  /** `certificate:<any name>` (SSH): a certificate of the upstream authority for each session, and no secret at all. */
   secret: secretReference,
   /** Default: `written` for read, `synced` for everything above. */
   durability: durability.optional(),
 })
 
-export const resource = z.strictObject({
+/** A line of an OpenSSH public key file, comment left out or not. */
+export const sshPublicKey = z
+  .string()
+  .max(4_096)
+  .regex(
+    /^(?:ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) [A-Za-z0-9+/]+={0,2}(?: \P{Cc}*)?$/u,
+    'must look like ssh-ed25519 AAAA…',
+  )
+const sshHostTrust = {
+  /** The server's own keys. */
+  hostKeys: z.array(sshPublicKey).max(32).default([]),
+  /** Authorities whose host certificates count, if they name the host. */
+  hostAuthorities: z.array(sshPublicKey).max(32).default([]),
+}
+const commandPattern = line(1_000).min(1)
+
+/** As `tunnelProtocols` in protocols/session.ts. */
+const tunnelProtocol = z.enum(['tcp', 'ssh', 'postgres', 'mysql', 'http'])
+
+/** What is particular to SSH. */
+export const sshResource = z
+  .strictObject({
+    ...sshHostTrust,
+    bastion: z
+      .strictObject({
+        host: line(253).min(1),
+        port: z.int().min(1).max(65_535).default(22),
+        account: line(128).min(1),
+        secret: secretReference,
+        ...sshHostTrust,
+      })
+      .optional(),
+    /** Levels at which the agent may be forwarded. */
+    agentForwarding: z.array(level).max(4).default([]),
+    /** Destinations of port forwarding. `carries`: what is spoken to it; anything else is cut. */
+    tunnels: z
+      .array(
+        z.strictObject({
+          direction: z.enum(['local', 'remote']).default('local'),
+          host: line(253).min(1).toLowerCase(),
+          port: z.int().min(1).max(65_535),
+          carries: tunnelProtocol.default('tcp'),
+          levels: z.array(level).min(1).max(4),
+        }),
+      )
+      .max(100)
+      .default([]),
+    /** Globs over a whole exec line, per level: `*` is any text. */
+    commands: z
+      .partialRecord(
+        level,
+        z.strictObject({
+          allow: z.array(commandPattern).max(1_000).optional(),
+          deny: z.array(commandPattern).max(1_000).default([]),
+        }),
+      )
+      .default({}),
+    recording: z
+      .strictObject({
+        /** Whether what is typed is recorded, besides what is shown. */
+        input: z.boolean().default(false),
+        /** Of what commands print, so much is kept per stream. */
+        streamBytesMax: z.int().min(0).max(1_073_741_824).default(16_777_216),
+      })
+      .prefault({}),
+  })
+  .refine(({ hostKeys, hostAuthorities }) => hostKeys.length + hostAuthorities.length > 0, {
+    error: 'must name the host: hostKeys (ssh-keyscan -t ed25519 HOST) or hostAuthorities',
+    path: ['hostKeys'],
+  })
+export type SshResource = z.infer<typeof sshResource>
+
+const resourceFields = z.strictObject({
   name: resourceName,
   protocol,
   address: z.strictObject({
@@ -65,6 +138,20 @@ export const resource = z.strictObject({
   /** Moments before the grant's end at which the person is warned, in milliseconds. */
   warnBeforeMs: z.array(z.int().min(1_000)).max(8).default([300_000, 60_000]),
   retention: retentionClass.default('standard'),
+  /** For `protocol: ssh`, and only there. */
+  ssh: sshResource.optional(),
+})
+export const resource = resourceFields.superRefine((given, context) => {
+  if ((given.protocol === 'ssh') !== (given.ssh !== undefined)) {
+    const error = given.ssh === undefined ? 'is needed for an SSH resource' : 'is for SSH resources'
+    context.addIssue({ code: 'custom', message: error, path: ['ssh'] })
+  }
+  if (given.protocol === 'ssh') return
+  for (const [name, offered] of Object.entries(given.levels)) {
+    if (!offered.secret.startsWith('certificate:')) continue
+    const message = 'certificates are for SSH resources'
+    context.addIssue({ code: 'custom', message, path: ['levels', name, 'secret'] })
+  }
 })
 export type Resource = z.infer<typeof resource>
 export type OutagePolicy = z.infer<typeof outagePolicy>

@@ -65,6 +65,9 @@ export function createIdentify(options: IdentifyOptions): Identify {
         hint: 'connect with your client certificate',
       })
     }
+    if (evidence.kind !== 'client-certificate') {
+      throw new SallyportError('evidence-invalid', `${evidence.kind}: not built yet`)
+    }
     const facts = verify(evidence.certificate)
     if (facts.realm !== options.realm) {
       throw new SallyportError('evidence-invalid', `a certificate of realm ${facts.realm}`, {

@@ -17,7 +17,9 @@ import type {
   Credential,
   Cut,
   CutReason,
+  Downstream,
   EndReason,
+  Recording,
   Session,
   SessionLabels,
   Upstream,
@@ -206,8 +208,17 @@ export class LiveSession implements Session {
     return { account, secret }
   }
 
-  attach(downstream: Socket): void {
+  attach(downstream: Downstream): () => void {
     this.#sockets.attach(downstream)
+    return () => undefined
+  }
+
+  certify(): Promise<undefined> {
+    return Promise.resolve(undefined)
+  }
+
+  record(): Recording {
+    throw new SallyportError('audit-unwritable', 'recordings are not built yet')
   }
 
   opened(notify: (line: string) => void): void {
@@ -239,8 +250,8 @@ export class LiveSession implements Session {
     return this.#forwarder.forwardCall(run)
   }
 
-  onDrain(listener: () => void): void {
-    this.#onDrain = listener
+  onDrain(listener: (target: Writable | undefined) => void): void {
+    this.#onDrain = () => listener(undefined)
   }
 
   countDownstream(bytes: number): void {

@@ -1,6 +1,7 @@
 /** Every socket of one session, so that its end takes all of them. */
 import type { Socket } from 'node:net'
 import { SallyportError } from '../../protocols/kit/errors.ts'
+import type { Downstream } from '../../protocols/session.ts'
 import type { Dial } from './dial.ts'
 
 /** Sockets of one session at a time: the main one, cancels, and pools of protocols that have them. */
@@ -9,7 +10,7 @@ const dialsMax = 16
 export interface SessionSockets {
   /** The first dial at first, then new ones. Rejects with `upstream-unreachable`, `limit-reached` or `secret-not-bound`. */
   connect(): Promise<Socket>
-  attach(downstream: Socket): void
+  attach(downstream: Downstream): void
   /** Whether something for the client waits in our own memory. */
   readonly isDownstreamQueued: boolean
   /** The socket that the session's work goes over. */
@@ -38,7 +39,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
   const cancels = new Set<Dial>()
   let firstIsTaken = false
   let isCut = false
-  let downstream: Socket | undefined
+  let downstream: Downstream | undefined
   let isOver = false
 
   function next(): Dial {
@@ -120,7 +121,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
   }
 }
 
-function closed(socket: Socket): Promise<void> {
+function closed(socket: Pick<Socket, 'destroyed'> & Pick<Downstream, 'once'>): Promise<void> {
   if (socket.destroyed) return Promise.resolve()
   return new Promise((resolve) => socket.once('close', () => resolve()))
 }

@@ -129,4 +129,4 @@ export function exchange(port: number, bytes: Buffer, tls = false): Promise<stri
 }
 
 /** One for each protocol that there is: the compiler asks for it. */
-export const drivers: Readonly<Record<ProtocolName, Driver>> = { postgres }
+export const drivers: Readonly<Record<Exclude<ProtocolName, 'ssh'>, Driver>> = { postgres }

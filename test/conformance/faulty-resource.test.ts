@@ -8,7 +8,9 @@ import { eventually } from '../fakes/postgres-site.ts'
 import type { ConformanceCase, ConformanceClient, FaultyUpstream } from './conformance-case.ts'
 import { postgresCase } from './postgres-case.ts'
 
-const cases: Record<keyof typeof engines, ConformanceCase> = { postgres: postgresCase }
+const cases: Record<Exclude<keyof typeof engines, 'ssh'>, ConformanceCase> = {
+  postgres: postgresCase,
+}
 const domain = 'access.localhost'
 const secret = 'nobody may read this'
 const limits = { upstreamConnectMs: 500, handshakeMs: 500 }

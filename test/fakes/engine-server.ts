@@ -25,6 +25,7 @@ export async function startEngineServer(options: {
   certificates: TestCertificates
   domain: string
   limits?: Partial<Limits>
+  hostKeys?: Host['hostKeys']
 }): Promise<EngineServer> {
   const { engine, gate, certificates, domain } = options
   const logged: EngineServer['logged'] = []
@@ -57,6 +58,7 @@ export async function startEngineServer(options: {
     log,
     tlsContext: (name) =>
       name === undefined || name === domain || name.endsWith(`.${domain}`) ? context : undefined,
+    hostKeys: (name) => options.hostKeys?.(name) ?? Promise.resolve(undefined),
     handshakeDone: () => {
       handshakesDone++
     },

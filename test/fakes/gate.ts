@@ -14,11 +14,23 @@ import {
   type DecodedActivity,
   type Outcome,
 } from '../../protocols/activity.ts'
-import type { Arrival, Gate } from '../../protocols/engine.ts'
+import type { Arrival, Gate, Identity } from '../../protocols/engine.ts'
 import { ByteWriter } from '../../protocols/kit/byte-writer.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { Secret } from '../../protocols/kit/secret.ts'
-import type { Cut, CutReason, EndReason, Session, Upstream } from '../../protocols/session.ts'
+import type {
+  Cut,
+  CutReason,
+  Downstream,
+  EndReason,
+  RecordedFrom,
+  Recording,
+  RecordingHeader,
+  RecordingKind,
+  Session,
+  SshTerms,
+  Upstream,
+} from '../../protocols/session.ts'
 
 export interface FakeRecord extends DecodedActivity {
   id: number
@@ -27,10 +39,22 @@ export interface FakeRecord extends DecodedActivity {
   outcomes: Outcome[]
 }
 
+export interface FakeRecording {
+  readonly kind: RecordingKind
+  readonly header: RecordingHeader
+  readonly parts: (
+    | { readonly from: RecordedFrom; readonly bytes: Buffer }
+    | { readonly columns: number; readonly rows: number }
+    | { readonly mark: string }
+  )[]
+  ended: boolean
+}
+
 export interface FakeSession extends Session {
   readonly arrival: Arrival
   readonly records: FakeRecord[]
   readonly blobs: ReadonlyMap<string, Buffer>
+  readonly recordings: FakeRecording[]
   readonly ended: { reason: EndReason; error?: Error } | undefined
   readonly secret: Secret<string>
   /** It was asked for its credential. */
@@ -54,6 +78,8 @@ export interface FakeGate extends Gate {
   readonly cancels: Buffer[]
   /** While true nothing is committed, so nothing may go upstream. */
   commitsHeld: boolean
+  /** Replaced to refuse keys and certificates of SSH. */
+  identifies: Gate['identify']
   /** Replaced to refuse. */
   refuse: ((arrival: Arrival) => SallyportError | undefined) | undefined
 }
@@ -63,6 +89,9 @@ export interface FakeGateOptions {
   account: string
   secret: string
   farewellMs?: number
+  ssh?: SshTerms
+  certify?: Session['certify']
+  signIn?: Gate['signIn']
   queueBytesMax?: number
   /** Takes what a turn committed instead of keeping the records (for long loads). */
   spool?: (batch: Buffer) => void
@@ -96,12 +125,24 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
       gate.sessions.push(session)
       return Promise.resolve(session)
     },
+    identifies: () => Promise.resolve(fakeIdentity()),
+    identify: (evidence, remoteAddress) => gate.identifies(evidence, remoteAddress),
+    recognises: () => Promise.resolve(true),
+    signIn: (...given) =>
+      options.signIn?.(...given) ??
+      Promise.reject(new SallyportError('sign-in-unavailable', 'there is no provider here')),
     cancel(key) {
       gate.cancels.push(Buffer.from(key))
       cancels.get(key.toString('hex'))?.()
     },
   }
   return gate
+}
+
+export function fakeIdentity(email = 'dev@example.test'): Identity {
+  const { signal } = new AbortController()
+  const personId = randomUUID()
+  return { realm: 'default', personId, personEmail: email, signal, [Symbol.dispose]() {} }
 }
 
 function createFakeSession(
@@ -112,7 +153,8 @@ function createFakeSession(
 ): FakeSession {
   const { upstream } = options
   const abort = new AbortController()
-  const sockets = new Set<Socket>()
+  const sockets = new Set<Pick<Downstream, 'destroy'>>()
+  const recordings: FakeRecording[] = []
   const records: FakeRecord[] = []
   const byId = new Map<number, FakeRecord>()
   const blobs = new Map<string, Buffer>()
@@ -126,7 +168,7 @@ function createFakeSession(
   let scheduled = false
   let drainWanted = false
   let slow: Writable | undefined
-  let onDrain: (() => void) | undefined
+  let onDrain: ((target: Writable | undefined) => void) | undefined
   let show: ((line: string) => void) | undefined
   let forwardedBytes = 0
   let downstreamBytes = 0
@@ -179,7 +221,7 @@ function createFakeSession(
     if (abort.signal.aborted) queue = []
     if (drainWanted && queue.length === 0 && slow === undefined) {
       drainWanted = false
-      onDrain?.()
+      onDrain?.(undefined)
     }
   }
   const schedule = (): void => {
@@ -266,6 +308,26 @@ function createFakeSession(
     attach(downstream) {
       sockets.add(downstream)
       downstream.once('close', () => sockets.delete(downstream))
+      return () => sockets.delete(downstream)
+    },
+    recordings,
+    ...(options.ssh === undefined ? {} : { ssh: options.ssh }),
+    certify: (...given) => options.certify?.(...given) ?? Promise.resolve(undefined),
+    record(kind, header) {
+      const made: FakeRecording = { kind, header, parts: [], ended: false }
+      recordings.push(made)
+      const recording: Recording = {
+        write(from, bytes) {
+          made.parts.push({ from, bytes: Buffer.from(bytes) })
+          return true
+        },
+        resize: (columns, rows) => void made.parts.push({ columns, rows }),
+        mark: (mark) => void made.parts.push({ mark }),
+        end() {
+          made.ended = true
+        },
+      }
+      return recording
     },
     opened(notify) {
       if (abort.signal.aborted) throw new SallyportError('access-denied', 'cut meanwhile')

@@ -53,6 +53,7 @@ async function setUp(limits: Partial<Limits>, serve?: Engine['serve']): Promise<
     gateFor: () => ({}) as Gate,
     host: {
       tlsContext: () => undefined,
+      hostKeys: () => Promise.resolve(undefined),
       domain: 'access.test',
       clock,
       limits: all,
