@@ -22,6 +22,8 @@ export const activityKinds = {
   fileTransfer: 5,
   channel: 6,
   request: 7,
+  /** A command line worked out from what was typed and echoed: the program may have read something else. */
+  typed: 8,
 } as const
 export type ActivityKind = keyof typeof activityKinds
 
@@ -49,12 +51,8 @@ export const activityFields = {
   encoding: 11,
   /** What was done to `path`: open, read, write, rename, remove and the like. */
   operation: 12,
-  /** `text` was worked out from what was typed and echoed; the program may have read something else. Empty. */
-  derived: 13,
-  /** 32 bytes: SHA-256 of the content that was transferred. */
-  contentSha256: 14,
   /** Number of the channel in its connection, decimal: what was done through the same one belongs together. */
-  channel: 15,
+  channel: 13,
 } as const
 export type ActivityField = keyof typeof activityFields
 
@@ -143,6 +141,8 @@ export interface DecodedActivity {
   path?: string
   target?: string
   encoding?: string
+  operation?: string
+  channel?: string
 }
 
 /** Reads what a `FieldWriter` wrote. Throws `protocol-violation` on bytes that are not fields. */
@@ -185,6 +185,12 @@ export function decodeActivity(payload: Buffer): DecodedActivity {
         break
       case activityFields.encoding:
         decoded.encoding = value.toString('utf8')
+        break
+      case activityFields.operation:
+        decoded.operation = value.toString('utf8')
+        break
+      case activityFields.channel:
+        decoded.channel = value.toString('utf8')
         break
       default:
         break
