@@ -18,6 +18,8 @@ export type ScpDirection = 'to-upstream' | 'from-upstream'
 export function scpDirection(
   command: string,
 ): { direction: ScpDirection; path: string } | undefined {
+  // A shell could run more than scp here: then all that is known is the line, and the stream is recorded.
+  if (/[;&|<>`$()\\\n\r]/.test(command)) return undefined
   const match = /^\s*(?:\/\S*\/)?scp((?:\s+-[a-zA-Z]+)+)(?:\s+--)?\s+(.+)$/s.exec(command)
   if (match === null) return undefined
   const flags = match[1]!

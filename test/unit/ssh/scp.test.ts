@@ -130,6 +130,8 @@ describe('scp', () => {
     ['scp -rf x', 'from-upstream', 'x'],
     ['scp x y', undefined, undefined],
     ['echo scp -t /x', undefined, undefined],
+    ['scp -t /x; cat /etc/shadow', undefined, undefined],
+    ['scp -f $(id)', undefined, undefined],
   ])('%s', (command, direction, path) => {
     expect(scpDirection(command)?.direction).toBe(direction)
     expect(scpDirection(command)?.path).toBe(path)

@@ -20,7 +20,7 @@ function watch(steps: readonly Step[]) {
 }
 /** Each key and its echo. */
 const keys = (text: string): Step[] =>
-  [...text].flatMap((key) => [['up', key] as const, ['down', key] as const])
+  Array.from(text).flatMap((key) => [['up', key] as const, ['down', key] as const])
 const enter: Step[] = [
   ['up', '\r'],
   ['down', '\r\n'],

@@ -1,0 +1,41 @@
+/** Which observer watches a channel: by what the client asked it for. */
+import type { Clock } from '../kit/clock.ts'
+import type { ChannelObserver } from './observe/channel-observer.ts'
+import type { AuditSink } from './observe/file-activities.ts'
+import { observeScp, scpDirection } from './observe/scp.ts'
+import { observeSftp } from './observe/sftp.ts'
+import { observeTyped, type TypedOptions } from './observe/typed.ts'
+
+export interface ChannelRequest extends TypedOptions {
+  readonly kind: 'shell' | 'exec' | 'subsystem'
+  /** The exec line, or the subsystem's name; '' for a shell. */
+  readonly command: string
+  readonly hasTerminal: boolean
+}
+
+export interface Observed {
+  readonly observer: ChannelObserver
+  /** The bytes are files whose content the activities speak of: no recording of the stream. */
+  readonly isFileTransfer: boolean
+}
+
+/** Undefined: nothing can be told from the bytes (a command without a terminal); its recording is all there is. */
+export function observeChannel(
+  sink: AuditSink,
+  clock: Clock,
+  request: ChannelRequest,
+): Observed | undefined {
+  const { kind, command, hasTerminal, channel } = request
+  // Whatever else it runs, what a person types at a terminal is echoed there.
+  if (hasTerminal) return { observer: observeTyped(sink, request), isFileTransfer: false }
+  const isSftp = kind === 'subsystem' ? command === 'sftp' : isSftpServer(command)
+  if (isSftp) return { observer: observeSftp(sink, clock, channel), isFileTransfer: true }
+  const scp = kind === 'exec' ? scpDirection(command) : undefined
+  if (scp === undefined) return undefined
+  return { observer: observeScp(sink, clock, { channel, ...scp }), isFileTransfer: true }
+}
+
+/** `sftp -s PATH` runs the server as a command. */
+function isSftpServer(command: string): boolean {
+  return /^(?:\/\S*\/)?sftp-server(?:\s+-\S+)*\s*$/.test(command)
+}
