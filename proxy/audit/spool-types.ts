@@ -5,6 +5,7 @@
 import type { Writable } from 'node:stream'
 import type { ActivityId, BlobWriter } from '../../protocols/session.ts'
 import type { ActivitySource, Outcome } from '../../protocols/activity.ts'
+import type { ByteWriter } from '../../protocols/kit/byte-writer.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import type { Log } from '../../protocols/engine.ts'
 import type { Outbox } from './outbox.ts'
@@ -48,6 +49,17 @@ export interface SpoolOptions {
   /** Version of the software, for `proxy-started`. */
   version: string
   log: Log
+}
+
+/** An entry of a recording, as a long-lived object that writes itself. */
+export interface RecordedSource {
+  readonly type: 'recording' | 'recording-ended'
+  /** Of the recording in its session. */
+  readonly number: number
+  /** What the session forwards next waits for this entry. */
+  readonly holdsInput: boolean
+  encodeMeta(writer: ByteWriter): void
+  encodePayload(writer: ByteWriter): void
 }
 
 /** What a session needs to write records: made once per session, by `createSpoolSession`. */
@@ -130,6 +142,12 @@ export interface Spool extends CommitQueue {
   appendActivity(session: SpoolSession, source: ActivitySource): ActivityId
   /** Nothing for activity 0. */
   appendOutcome(session: SpoolSession, id: ActivityId, outcome: Outcome): void
+  /**
+   * Returns the commitment of its payload (one character a byte). Undefined where nothing was written, because the spool has failed
+   * or is full, or the session is not open: then, if it holds input, the session's forwarder lets nothing pass any more. The end of
+   * a recording is written also in a full spool.
+   */
+  appendRecorded(session: SpoolSession, source: RecordedSource): string | undefined
   /** Only `session-opened` throws the failure. The cut or end of a session that is not open is passed over. */
   appendEvent<T extends EventType>(type: T, sessionId: string | undefined, meta: EventMeta[T]): void
   /** Resolves once all that was appended so far is as durable as asked; rejects with the failure. */

@@ -28,10 +28,12 @@ import type { Outbox } from './outbox.ts'
 import type { RecentBatches } from './recent-batches.ts'
 import { SegmentWriter } from './segment-writer.ts'
 import { full, unwritable, type SpoolFiles } from './spool-files.ts'
+import { UnixTime } from './unix-time.ts'
 import type {
   Durability,
   EventMeta,
   EventType,
+  RecordedSource,
   Spool,
   SpoolFigures,
   SpoolHead,
@@ -44,8 +46,6 @@ import type {
 const noActivity = 0
 /** A batch longer than this is written before the turn ends, so that one turn cannot grow it without bound. */
 const batchBytesSoon = 256 * 1024
-/** How often the wall clock is looked at; between, time is taken from the monotonic one. */
-const anchorMs = 1_000
 /** What ends of sessions may still take of a full spool: 1/64 of it, and 1 MiB. */
 const reserveOf = (bytesMax: number): number => bytesMax / 64 + 1024 * 1024
 
@@ -67,7 +67,7 @@ export class WritableSpool implements Spool {
   readonly epoch: string
   readonly outbox: Outbox
   readonly #parts: OpenSpoolParts
-  readonly #clock: Clock
+  readonly #time: UnixTime
   readonly #encoder: BatchEncoder
   readonly #writer: SegmentWriter
   readonly #sync: GroupSync
@@ -90,8 +90,6 @@ export class WritableSpool implements Spool {
   #full: SallyportError | undefined
   #closed = false
   #atUs = 0
-  #anchorWallMs = 0
-  #anchorMs = -Infinity
   #batches = 0
   #entries = 0
   #commitUs = 0
@@ -102,7 +100,7 @@ export class WritableSpool implements Spool {
     this.#parts = parts
     this.epoch = epoch
     this.outbox = parts.outbox
-    this.#clock = clock
+    this.#time = new UnixTime(clock)
     this.#encoder = new BatchEncoder(bytesOfUuid(epoch))
     this.#link = genesisLink(epoch)
     const { segmentBytes } = limits
@@ -177,6 +175,23 @@ export class WritableSpool implements Spool {
     this.#endEntry()
   }
 
+  appendRecorded(session: SpoolSession, source: RecordedSource): string | undefined {
+    const failure = source.type === 'recording' ? this.failure : this.#failure
+    if (failure !== undefined || this.#closed || !this.#sessions.has(session.sessionId)) {
+      if (source.holdsInput) session.batch = Infinity
+      return undefined
+    }
+    const encoder = this.#begin()
+    const writer = encoder.beginEntry(source.type, session.idBytes, this.#atUs, source.number)
+    source.encodeMeta(writer)
+    encoder.endMeta()
+    encoder.beginPayload()
+    source.encodePayload(writer)
+    if (source.holdsInput) session.batch = this.#number
+    this.#endEntry()
+    return encoder.commitment
+  }
+
   appendEvent<T extends EventType>(
     type: T,
     sessionId: string | undefined,
@@ -212,7 +227,7 @@ export class WritableSpool implements Spool {
 
   #begin(): BatchEncoder {
     if (!this.#open) {
-      this.#atUs = this.#nowUs()
+      this.#atUs = this.#time.nowUs()
       this.#encoder.start(this.#number, this.#sequence, this.#link)
       this.#open = true
       this.#schedule()
@@ -225,16 +240,6 @@ export class WritableSpool implements Spool {
     this.#sequence = id + 1
     if (this.#encoder.length >= batchBytesSoon) this.#write()
     return id
-  }
-
-  /** Unix microseconds; one reading of the monotonic clock. */
-  #nowUs(): number {
-    const nowMs = this.#clock.monotonicMs()
-    if (nowMs - this.#anchorMs >= anchorMs) {
-      this.#anchorMs = nowMs
-      this.#anchorWallMs = this.#clock.wallMs()
-    }
-    return Math.floor((this.#anchorWallMs + nowMs - this.#anchorMs) * 1000)
   }
 
   #schedule(): void {
@@ -257,9 +262,9 @@ export class WritableSpool implements Spool {
   #write(): void {
     if (!this.#open) return
     this.#open = false
-    const { ledger, limits, recent, outbox } = this.#parts
-    const startedMs = this.#clock.monotonicMs()
-    const { bytes, link } = this.#encoder.finish(this.#nowUs())
+    const { ledger, limits, recent, outbox, clock } = this.#parts
+    const startedMs = clock.monotonicMs()
+    const { bytes, link } = this.#encoder.finish(this.#time.nowUs())
     try {
       this.#writer.write(this.#number, bytes, this.#sessions.keys())
     } catch (error) {
@@ -274,7 +279,7 @@ export class WritableSpool implements Spool {
     this.#entries += this.#encoder.count
     recent.push(this.#written, bytes)
     outbox.committed(this.#written)
-    const commitUs = (this.#clock.monotonicMs() - startedMs) * 1000
+    const commitUs = (clock.monotonicMs() - startedMs) * 1000
     this.#commitUs += commitUs
     if (commitUs > this.#commitUsMax) this.#commitUsMax = commitUs
     if (ledger.bytes >= limits.totalBytesMax) this.#onFull()

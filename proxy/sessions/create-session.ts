@@ -5,6 +5,7 @@ import { createSpoolSession } from '../audit/spool-session.ts'
 import type { Forwarder, ForwarderOptions, Spool, SpoolSession } from '../audit/spool-types.ts'
 import type { ControlClock } from '../control-link/control-clock.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import { createSessionRecordings } from '../recordings/session-recordings.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
 import { durabilityOf } from './authorise.ts'
 import type { CancelKeys } from './cancel-keys.ts'
@@ -47,6 +48,14 @@ export function createSessions(options: CreateSessionOptions) {
           options.createForwarder(spool, spoolSession, {
             durability,
             queueBytesMax: options.limits.forwardQueueBytesMax,
+            onDrain,
+          }),
+        createRecordings: (onDrain) =>
+          createSessionRecordings({
+            spool,
+            spoolSession,
+            clock: options.clock,
+            streamBytesMax: facts.resource.ssh?.recording.streamBytesMax ?? 0,
             onDrain,
           }),
         requestCut: (session, order) => void registry.cut(allAtTheirEnd(session, order), order),

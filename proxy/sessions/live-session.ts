@@ -42,6 +42,7 @@ export class LiveSession implements Session {
   readonly #facts: SessionFacts
   readonly #tools: SessionTools
   readonly #forwarder: Forwarder
+  readonly #recordings: ReturnType<SessionTools['createRecordings']>
   readonly #monitor: Monitor
   readonly #controller = new AbortController()
   readonly #sockets: SessionSockets
@@ -87,6 +88,7 @@ export class LiveSession implements Session {
     })
     this.#lastByteMs = tools.clock.monotonicMs()
     this.#forwarder = tools.createForwarder(() => this.#onDrain?.())
+    this.#recordings = tools.createRecordings(() => this.#onDrain?.())
     this.#monitor = createMonitor({
       clock: tools.clock,
       controlClock: tools.controlClock,
@@ -217,8 +219,8 @@ export class LiveSession implements Session {
     return Promise.resolve(undefined)
   }
 
-  record(): Recording {
-    throw new SallyportError('audit-unwritable', 'recordings are not built yet')
+  record(...what: Parameters<Session['record']>): Recording {
+    return this.#recordings.start(...what)
   }
 
   opened(notify: (line: string) => void): void {
@@ -326,10 +328,7 @@ export class LiveSession implements Session {
 
   #closeInBackground(): void {
     this.#close().catch((error: unknown) =>
-      this.#tools.log.error(
-        { ...this.labels, error: String(error) },
-        'a session did not close well',
-      ),
+      this.#tools.log.error({ ...this.labels, error: String(error) }, 'a session closed badly'),
     )
   }
 
@@ -361,6 +360,7 @@ export class LiveSession implements Session {
       log.error({ ...this.labels }, 'bytes went upstream after a cut')
     }
     try {
+      this.#recordings.endAll()
       if (this.#recorded) {
         const meta = closedMeta({
           reason,

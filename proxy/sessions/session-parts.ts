@@ -9,6 +9,7 @@ import type { Forwarder, Spool, SpoolSession } from '../audit/spool-types.ts'
 import type { ControlClock } from '../control-link/control-clock.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
 import type { Binding } from '../policy/bind-secret.ts'
+import type { SessionRecordings } from '../recordings/session-recordings.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
 import type { StartDial } from './dial.ts'
 import type { LiveSession } from './live-session.ts'
@@ -38,6 +39,7 @@ export interface SessionTools {
   readonly spool: Spool
   readonly spoolSession: SpoolSession
   readonly createForwarder: (onDrain: () => void) => Forwarder
+  readonly createRecordings: (onDrain: () => void) => SessionRecordings
   readonly startDial: StartDial
   readonly stores: readonly SecretStore[]
   readonly clock: Clock

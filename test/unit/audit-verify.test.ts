@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { decodeBatches, decodeOutcomeMeta, payloadFields } from '../../control/api/audit/decode.ts'
+import { emptyDigest, encodePartMeta, rollDigest } from '../../control/api/audit/recording.ts'
+import { bytesOfUuid } from '../../control/api/audit/uuid.ts'
 import { verifySegments, type VerificationReport } from '../../control/api/audit/verify-chain.ts'
 import { restorePayloads, withholdPayloads } from '../../control/api/audit/withhold.ts'
 import type { AuditKeys, Segment } from '../../control/api/shapes.ts'
@@ -284,6 +286,52 @@ describe('the story of sessions', () => {
       ['order-wrong'],
     ],
   ])('%s', async (_name, steps, damage) => {
+    expect(kinds(await verify(...steps))).toEqual(damage)
+  })
+
+  const digestOf = (...commitments: Buffer[]): string =>
+    commitments.reduce(rollDigest, emptyDigest(bytesOfUuid(sessionA), 1)).toString('hex')
+  const commitments: Buffer[] = []
+  const part =
+    (number: number): Step =>
+    (builder) =>
+    () => {
+      const writer = builder.encoder.beginEntry('recording', bytesOfUuid(sessionA), 1, 1)
+      encodePartMeta(writer, {
+        ...{ part: number, hidden: false, firstUs: 0, lastUs: 0 },
+        ...{ frames: 1, bytes: 2 },
+      })
+      builder.encoder.endMeta()
+      builder.encoder.beginPayload()
+      writer.utf8(`part ${number}`)
+      builder.sequence = builder.encoder.endEntry()
+      commitments.push(Buffer.from(builder.encoder.commitment, 'latin1'))
+    }
+  const ended =
+    (meta: object = {}): Step =>
+    (builder) =>
+    () => {
+      const writer = builder.encoder.beginEntry('recording-ended', bytesOfUuid(sessionA), 1, 1)
+      const frames = commitments.length
+      const digest = digestOf(...commitments)
+      const whole = { parts: frames, frames, bytes: 2 * frames, digest, lostBytes: 0, ...meta }
+      writer.utf8(JSON.stringify(whole))
+      builder.encoder.endMeta()
+      builder.sequence = builder.encoder.endEntry()
+    }
+  test.each<[string, Step[], string[]]>([
+    ['whole', [opened, part(0), part(1), ended(), closed], []],
+    ['on after the cut', [opened, part(0), cut, part(1), ended(), closed], []],
+    ['live', [opened, part(0)], []],
+    ['without its session', [part(0)], ['session-wrong']],
+    ['a part missing', [opened, part(0), part(2), ended()], ['recording-wrong']],
+    ['on after its end', [opened, part(0), ended(), part(1)], ['recording-wrong']],
+    ['another digest', [opened, part(0), ended({ digest: '0'.repeat(64) })], ['recording-wrong']],
+    ['fewer parts than said', [opened, part(0), ended({ parts: 2 })], ['recording-wrong']],
+    ['no end in a session that has one', [opened, part(0), closed], ['recording-wrong']],
+    ['an end that is none', [opened, part(0), ended({ frames: -1 })], ['unreadable']],
+  ])('a recording: %s', async (_name, steps, damage) => {
+    commitments.length = 0
     expect(kinds(await verify(...steps))).toEqual(damage)
   })
 

@@ -12,6 +12,8 @@ export type DamageKind =
   | 'epoch-wrong'
   | 'session-wrong'
   | 'outcome-wrong'
+  /** Parts of a recording missing or out of order, or an end that does not fit them. */
+  | 'recording-wrong'
 
 export interface Damage {
   kind: DamageKind

@@ -35,6 +35,7 @@ export class BatchEncoder {
   #entryAt = -1
   #metaEnd = -1
   #payloadAt = -1
+  #commitment = ''
 
   /** `epoch`: 16 bytes. */
   constructor(epoch: Buffer) {
@@ -125,11 +126,17 @@ export class BatchEncoder {
       writer.putU32(at + 38, writer.length - this.#payloadAt)
       covered.putU32(coveredAt + 38, linkBytes)
       // As a string it costs half of what a Buffer does: no memory outside of the heap to be made and freed.
-      covered.binary(hash('sha256', bytes.subarray(this.#payloadAt), 'binary'))
+      this.#commitment = hash('sha256', bytes.subarray(this.#payloadAt), 'binary')
+      covered.binary(this.#commitment)
     }
     this.#entryAt = -1
     this.#count += 1
     return this.#firstSequence + this.#count - 1
+  }
+
+  /** Of the last entry with a payload; one character a byte. */
+  get commitment(): string {
+    return this.#commitment
   }
 
   /** Takes back an entry that was begun: its source failed. */

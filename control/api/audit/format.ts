@@ -53,6 +53,10 @@ export const entryTypes = {
   'proxy-stopped': 8,
   /** Control's own chain. Meta: JSON `ControlActionMeta`. Payload: JSON details. */
   'control-action': 9,
+  /** A part of what a channel showed and was told. Reference, meta and payload: see recording.ts. */
+  recording: 10,
+  /** The end of a recording, with its digest. See recording.ts. */
+  'recording-ended': 11,
 } as const
 export type EntryType = keyof typeof entryTypes
 

@@ -1,6 +1,7 @@
 /** Shapes of the JSON metas that the chain itself depends on; unknown fields (of a newer writer) are passed over. */
 import { z } from 'zod'
 import type { ProxyStartedMeta } from './format.ts'
+import type { RecordingEndedMeta } from './recording.ts'
 
 const count = z.int().nonnegative()
 
@@ -16,4 +17,12 @@ export const proxyStarted: z.ZodType<ProxyStartedMeta> = z.object({
     .exactOptional(),
   lostSessions: z.array(z.string()),
   damage: z.array(z.string()),
+})
+
+export const recordingEnded: z.ZodType<RecordingEndedMeta> = z.object({
+  parts: count,
+  frames: count,
+  bytes: count,
+  digest: z.string().regex(/^[0-9a-f]{64}$/),
+  lostBytes: count,
 })

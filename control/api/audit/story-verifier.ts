@@ -4,6 +4,7 @@
  */
 import type { DamageKind, DamageList, Place } from './damage.ts'
 import { decodeOutcomeMeta, type Entry } from './decode.ts'
+import { RecordingVerifier } from './recording-verifier.ts'
 
 export class StoryVerifier {
   readonly #chain: string
@@ -16,6 +17,7 @@ export class StoryVerifier {
   #partial = false
   #stopped = false
   #first = true
+  readonly #recordings = new RecordingVerifier()
   activities = 0
 
   constructor(chain: string, damage: DamageList) {
@@ -54,6 +56,10 @@ export class StoryVerifier {
       case 'session-cut':
       case 'session-closed':
         this.#session(entry, add)
+        break
+      case 'recording':
+      case 'recording-ended':
+        this.#recordings.entry(entry, this.#partial, this.#sessions.has(entry.sessionId ?? ''), add)
         break
       case 'proxy-started':
         if (!this.#first && !this.#partial) add('epoch-wrong', 'proxy-started within an epoch')
@@ -115,6 +121,8 @@ export class StoryVerifier {
     }
     if (entry.type === 'session-closed') {
       this.#sessions.delete(id)
+      const open = this.#recordings.close(id)
+      if (open > 0 && !this.#partial) add('recording-wrong', `${open} recordings have no end`)
       return
     }
     if (session.cut) add('session-wrong', `session ${id} is cut twice`)
@@ -130,6 +138,7 @@ export class StoryVerifier {
     if (this.#partial) return
     const named = new Set(sessions)
     for (const id of this.#sessions.keys()) {
+      this.#recordings.close(id)
       if (!named.delete(id)) add('session-wrong', `session ${id} has no end and is not named lost`)
     }
     if (damaged) return
