@@ -15,6 +15,7 @@ const project = (name: string, include: string[], testTimeout: number) => ({
 
 export default defineConfig({
   test: {
+    globalSetup: 'test/prepare.ts',
     projects: [
       project(
         'unit',

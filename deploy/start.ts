@@ -10,6 +10,7 @@ import { awaitLeftovers, writePids } from './leftovers.ts'
 import { lockDirectory } from './lock.ts'
 import { whenNpmEnds } from './parent.ts'
 import { printFailure } from './print-failure.ts'
+import { preparePackages } from './prepare-packages.ts'
 import { startSite } from './site.ts'
 import { readStartOptions, startUsage, type StartOptions } from './start-options.ts'
 import { stopSignal } from './stop-signals.ts'
@@ -56,6 +57,7 @@ async function run(options: StartOptions, signal: AbortSignal): Promise<void> {
   const abort = (): void => void supervisor.stop().catch(() => undefined)
   signal.addEventListener('abort', abort, { once: true })
   try {
+    preparePackages(announce)
     const site = await startSite({
       directory,
       domain: options.domain,

@@ -17,6 +17,7 @@ export const programs: readonly Program[] = [
   { command: 'pgbench', packageName: 'postgresql' },
   { command: 'pgbouncer', packageName: 'pgbouncer' },
   { command: 'openssl', packageName: 'openssl', parameters: ['version'] },
+  { command: 'g++', packageName: 'g++' },
   { command: 'javac', packageName: 'default-jdk-headless' },
   {
     command: 'javap',

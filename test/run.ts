@@ -11,6 +11,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { preparePackages } from '../deploy/prepare-packages.ts'
 import { canInstall, installCommand, installPackages, missingPackages } from './debian-packages.ts'
 import { add, countsOfCheck, countsOfReport, summaryOf, type Counts } from './test-counts.ts'
 
@@ -50,6 +51,7 @@ function readOptions(): { unit: boolean; long: boolean } {
 
 async function runAll(): Promise<number> {
   if (!options.unit && !providePrograms()) return 1
+  preparePackages(console.log)
   const chosen = options.unit ? suites.slice(0, 1) : suites
   const scratch = mkdtempSync(join(tmpdir(), 'sallyport-test-'))
   let total: Counts = { passed: 0, failed: 0, skipped: 0 }

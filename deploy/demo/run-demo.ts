@@ -7,6 +7,7 @@ import { lockDirectory } from '../lock.ts'
 import { freePort } from '../ports.ts'
 import { prepareCluster, type Cluster } from '../postgres/cluster.ts'
 import { clusterPlace } from '../postgres/place.ts'
+import { preparePackages } from '../prepare-packages.ts'
 import { startSite, type Site } from '../site.ts'
 import { createSupervisor } from '../supervisor.ts'
 import { applyFlows } from './flows.ts'
@@ -65,6 +66,7 @@ export async function runDemo(
       login: await port(usualPorts.login),
     }
     const login = await prepareIdentityProvider(directory, ports.login, clock)
+    preparePackages(announce)
     announce('starting PostgreSQL, control and its store, and an identity provider')
     const [database, site] = await Promise.all([
       startDatabase(directory, ports.database, supervisor, clock, announce),
