@@ -68,7 +68,10 @@ function buildSshCrypto(say: (line: string) => void): string | undefined {
     [
       ...['-shared', '-fPIC', '-O3', '-std=gnu++20', '-fno-rtti', '-fno-exceptions', '-w'],
       ...['-DNODE_GYP_MODULE_NAME=sshcrypto', '-DBUILDING_NODE_EXTENSION'],
-      ...['-DOPENSSL_API_COMPAT=0x10100000L', '-DREAL_OPENSSL_MAJOR=0'],
+      ...[
+        '-DOPENSSL_API_COMPAT=0x10100000L',
+        `-DREAL_OPENSSL_MAJOR=${Number.parseInt(process.versions.openssl, 10)}`,
+      ],
       ...['-I', headers, '-I', join(modules, 'nan')],
       ...[join(crypto, 'src', 'binding.cc'), '-o', made],
     ],
@@ -84,6 +87,7 @@ function buildSshCrypto(say: (line: string) => void): string | undefined {
 
 function nodeHeaders(): string | undefined {
   const pinned = join(modules, `node-${platform}-${arch}`, 'include', 'node')
+  if (versionIn(pinned) === process.version) return pinned
   const own = join(dirname(process.execPath), '..', 'include', 'node')
   // Headers of another version than the one that runs would build what does not load, or worse.
   return versionIn(own) === process.version ? own : undefined

@@ -1,6 +1,6 @@
 /** Before the first test file, also where vitest is run by itself. */
 import { preparePackages } from '../deploy/prepare-packages.ts'
 
-export default function setup(): void {
+export function setup(): void {
   preparePackages(console.log)
 }
