@@ -229,11 +229,11 @@ export interface Session extends AsyncDisposable {
    * The chunk must not be changed afterwards.
    */
   forward(target: Writable, chunk: Buffer): boolean
-  /** The same for an upstream that is not a stream of bytes (a channel of a library). */
+  /** The same for an upstream that is not a stream of bytes (a channel of a library). What it throws ends the session. */
   forwardCall(run: () => void): boolean
   /**
-   * Called whenever forwarding or recording may go on after a `false`: `target` drained, or (undefined) the session's queue. A full
-   * target never holds back what goes to another. One listener.
+   * Called whenever forwarding or recording may go on after a `false`: `target` drained (or closed), or (undefined) the session's queue:
+   * then everything may go on whose target does not need to drain itself. A full target never holds back what goes to another. One listener.
    */
   onDrain(listener: (target: Writable | undefined) => void): void
 

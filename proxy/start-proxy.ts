@@ -177,7 +177,13 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
     const stores = options.stores ?? defaultStores(dataDir)
     let isDraining = false
     const shared = { spool, registry, startDial, clock, controlClock, limits, metrics, log }
-    const createSession = createSessions({ ...shared, createForwarder, stores, cancelKeys })
+    const createSession = createSessions({
+      ...shared,
+      createForwarder,
+      stores,
+      cancelKeys,
+      certifySession: () => Promise.reject(new SallyportError('internal', 'not built yet')),
+    })
     const gate = createGate({
       ...shared,
       domain,

@@ -78,6 +78,7 @@ async function perBatch(spool: Spool, statements: number, durability: Durability
     durability,
     queueBytesMax: 1 << 20,
     onDrain() {},
+    onFailure() {},
   })
   const turns = durability === 'synced' ? Math.min(batches, 300) : batches
   const started = process.hrtime.bigint()

@@ -1,6 +1,7 @@
 /**
  * One session's only way upstream. What is forwarded after a record waits until that record is durable; what waits
- * when the session is cut is dropped. The order of calls is kept, and a slow upstream is felt by the caller.
+ * when the session is cut is dropped. The order of calls is kept. What is durable is handed on at once, to whatever target:
+ * one that is full buffers what it was given, so it is felt by the caller who feeds it and holds nobody else back.
  */
 import type { Writable } from 'node:stream'
 import type {
@@ -14,6 +15,8 @@ import type {
 
 /** Calls have no size; so many may wait. */
 const queuedMax = 4_096
+/** Targets that may hold bytes are looked through once there are so many more. */
+const holdingStep = 16
 
 export function createForwarder(
   spool: CommitQueue,
@@ -28,7 +31,8 @@ class SessionForwarder implements Forwarder, Waiter {
   readonly #spool: CommitQueue
   readonly #session: SpoolSession
   readonly #queueBytesMax: number
-  readonly #onDrain: () => void
+  readonly #onDrain: (target: Writable | undefined) => void
+  readonly #onFailure: (error: unknown) => void
   /** Parallel, from `#first` on: what goes where, and after which batch. A call has no chunk. */
   #targets: (Writable | (() => void))[] = []
   #chunks: (Buffer | undefined)[] = []
@@ -37,13 +41,17 @@ class SessionForwarder implements Forwarder, Waiter {
   #queuedBytes = 0
   #forwardedBytes = 0
   #waiting = false
+  /** Somebody was told to wait for the queue. */
   #callerWaits = false
   #stopped = false
   #flushing = false
   /** What was written to last: it may hold bytes that it did not pass on, also where it is not full. */
   #latest: Writable | undefined
-  /** A target that is full. */
-  #slow: Writable | undefined
+  /** Other targets that may hold bytes. */
+  readonly #holding = new Set<Writable>()
+  #holdingMax = holdingStep
+  /** Targets that are full, and what listens to each. */
+  readonly #full = new Map<Writable, () => void>()
 
   constructor(spool: CommitQueue, session: SpoolSession, options: ForwarderOptions) {
     this.#spool = spool
@@ -51,10 +59,13 @@ class SessionForwarder implements Forwarder, Waiter {
     this.durability = options.durability
     this.#queueBytesMax = options.queueBytesMax
     this.#onDrain = options.onDrain
+    this.#onFailure = options.onFailure
   }
 
   get pendingBytes(): number {
-    return this.#queuedBytes + (this.#latest?.writableLength ?? 0)
+    let bytes = this.#queuedBytes + (this.#latest?.writableLength ?? 0)
+    for (const target of this.#holding) if (target !== this.#latest) bytes += target.writableLength
+    return bytes
   }
 
   get forwardedBytes(): number {
@@ -66,14 +77,14 @@ class SessionForwarder implements Forwarder, Waiter {
     // Nothing to wait for: the records of this session are durable and nothing is ahead.
     if (this.#isFree()) this.#write(target, chunk)
     else this.#queue(target, chunk)
-    return this.#mayGoOn()
+    return this.#mayGoOn() && !(this.#full.size > 0 && this.#full.has(target))
   }
 
   forwardCall(run: () => void): boolean {
     if (this.#stopped) return false
-    if (this.#isFree()) run()
+    if (this.#isFree()) this.#run(run)
     else this.#queue(run, undefined)
-    return this.#mayGoOn()
+    return !this.#stopped && this.#mayGoOn()
   }
 
   stop(): number {
@@ -81,7 +92,7 @@ class SessionForwarder implements Forwarder, Waiter {
     this.#stopped = true
     const dropped = this.#queuedBytes
     this.#clear()
-    this.#unblock()
+    for (const target of [...this.#full.keys()]) this.#unblock(target)
     return dropped
   }
 
@@ -95,7 +106,6 @@ class SessionForwarder implements Forwarder, Waiter {
   #isFree(): boolean {
     return (
       this.#queuedCount() === 0 &&
-      this.#slow === undefined &&
       !this.#flushing &&
       this.#session.batch <= this.#spool.durableBatch(this.durability)
     )
@@ -105,13 +115,14 @@ class SessionForwarder implements Forwarder, Waiter {
     return this.#targets.length - this.#first
   }
 
+  #isQueueFull(): boolean {
+    return this.#queuedBytes >= this.#queueBytesMax || this.#queuedCount() >= queuedMax
+  }
+
   #mayGoOn(): boolean {
-    const may =
-      this.#slow === undefined &&
-      this.#queuedBytes < this.#queueBytesMax &&
-      this.#queuedCount() < queuedMax
-    if (!may) this.#callerWaits = true
-    return may
+    if (!this.#isQueueFull()) return true
+    this.#callerWaits = true
+    return false
   }
 
   #queue(target: Writable | (() => void), chunk: Buffer | undefined): void {
@@ -123,47 +134,49 @@ class SessionForwarder implements Forwarder, Waiter {
   }
 
   #wait(): void {
-    if (this.#waiting || this.#slow !== undefined || this.#flushing) return
+    if (this.#waiting || this.#flushing) return
     this.#waiting = true
     this.#spool.wait(this)
   }
 
   #write(target: Writable, chunk: Buffer): void {
     this.#forwardedBytes += chunk.length
-    this.#latest = target
+    if (target !== this.#latest) this.#turnTo(target)
     if (!target.write(chunk)) this.#block(target)
+  }
+
+  #turnTo(target: Writable): void {
+    const before = this.#latest
+    this.#latest = target
+    if (before === undefined || before.writableLength === 0) return
+    this.#holding.add(before)
+    if (this.#holding.size < this.#holdingMax) return
+    for (const each of this.#holding) if (each.writableLength === 0) this.#holding.delete(each)
+    this.#holdingMax = this.#holding.size + holdingStep
+  }
+
+  #run(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  /** It runs in the spool's turn: what is thrown there is this session's, and nobody else's. */
+  #fail(error: unknown): void {
+    this.stop()
+    this.#onFailure(error)
   }
 
   /** Lets go what waited for batches up to `batch`. */
   #flush(batch: number): void {
     this.#flushing = true
-    let corked: Writable | undefined
-    while (
-      this.#slow === undefined &&
-      this.#first < this.#targets.length &&
-      this.#batches[this.#first]! <= batch
-    ) {
-      const target = this.#targets[this.#first]!
-      const chunk = this.#chunks[this.#first]
-      // Not held longer than needed: the arrays are emptied only at the end.
-      this.#chunks[this.#first] = undefined
-      this.#first += 1
-      if (typeof target === 'function') {
-        corked?.uncork()
-        corked = undefined
-        target()
-      } else if (chunk !== undefined) {
-        if (corked !== target && this.#first < this.#targets.length) {
-          corked?.uncork()
-          target.cork()
-          corked = target
-        }
-        this.#queuedBytes -= chunk.length
-        this.#write(target, chunk)
-      }
-      if (this.#stopped) break
+    try {
+      this.#handOn(batch)
+    } catch (error) {
+      this.#fail(error)
     }
-    corked?.uncork()
     this.#flushing = false
     if (this.#stopped) return
     if (this.#first < this.#targets.length) {
@@ -174,33 +187,60 @@ class SessionForwarder implements Forwarder, Waiter {
     this.#chunks.length = 0
     this.#batches.length = 0
     this.#first = 0
-    this.#tellCaller()
+    if (!this.#callerWaits) return
+    this.#callerWaits = false
+    this.#onDrain(undefined)
   }
 
-  #tellCaller(): void {
-    if (!this.#callerWaits || this.#slow !== undefined || this.#queuedCount() > 0) return
-    this.#callerWaits = false
-    this.#onDrain()
+  #handOn(batch: number): void {
+    let corked: Writable | undefined
+    while (this.#first < this.#targets.length && this.#batches[this.#first]! <= batch) {
+      const target = this.#targets[this.#first]!
+      const chunk = this.#chunks[this.#first]
+      // Not held longer than needed: the arrays are emptied only at the end.
+      this.#chunks[this.#first] = undefined
+      this.#first += 1
+      if (typeof target === 'function') {
+        corked?.uncork()
+        corked = undefined
+        target()
+      } else if (chunk !== undefined) {
+        if (corked !== target) {
+          corked?.uncork()
+          corked = undefined
+          // A channel of its own gains nothing from it, but sockets send what belongs together as one.
+          if (this.#targets[this.#first] === target) {
+            target.cork()
+            corked = target
+          }
+        }
+        this.#queuedBytes -= chunk.length
+        this.#write(target, chunk)
+      }
+      if (this.#stopped) break
+    }
+    corked?.uncork()
   }
 
   #block(target: Writable): void {
-    if (this.#slow === target) return
-    this.#slow = target
-    target.on('drain', this.#unblocked)
-    target.on('close', this.#unblocked)
+    // One that is gone drains no more; whoever feeds it learns that from itself.
+    if (target.destroyed || this.#full.has(target)) return
+    const drained = (): void => {
+      this.#unblock(target)
+      // While the queue is full, its end tells everybody.
+      if (!this.#stopped && this.#mayGoOn()) this.#onDrain(target)
+    }
+    this.#full.set(target, drained)
+    target.on('drain', drained)
+    target.on('close', drained)
   }
 
-  #unblock(): void {
-    this.#slow?.off('drain', this.#unblocked)
-    this.#slow?.off('close', this.#unblocked)
-    this.#slow = undefined
-  }
-
-  readonly #unblocked = (): void => {
-    this.#unblock()
-    if (this.#stopped) return
-    if (this.#queuedCount() > 0) this.#flush(this.#spool.durableBatch(this.durability))
-    else this.#tellCaller()
+  #unblock(target: Writable): void {
+    const drained = this.#full.get(target)
+    if (drained === undefined) return
+    this.#full.delete(target)
+    target.off('drain', drained)
+    target.off('close', drained)
   }
 
   #clear(): void {

@@ -169,8 +169,10 @@ export interface ForwarderOptions {
   durability: Durability
   /** What may wait for its commit; more makes `forward` answer false. */
   queueBytesMax: number
-  /** Called whenever forwarding may go on after a `false`. */
-  onDrain: () => void
+  /** Called whenever forwarding may go on after a `false`: what is written to `target`, or (undefined) to those that are not full. */
+  onDrain: (target: Writable | undefined) => void
+  /** A call that was handed on threw. The forwarder has stopped. */
+  onFailure: (error: unknown) => void
 }
 
 /** One session's only way upstream; semantics in `Session.forward`. */

@@ -1,7 +1,8 @@
 import { isIP } from 'node:net'
 import type { Resource } from '../../control/api/resource.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
-import type { Level, Upstream, UpstreamTlsMode } from '../../protocols/session.ts'
+import type { Level, SshUpstream, Upstream, UpstreamTlsMode } from '../../protocols/session.ts'
+import { bindHosts } from './bind-hosts.ts'
 import type { AddressRule, Policy, SecretRule } from './policy.ts'
 
 const strength: Readonly<Record<UpstreamTlsMode, number>> = {
@@ -10,11 +11,12 @@ const strength: Readonly<Record<UpstreamTlsMode, number>> = {
   'verify-full': 2,
 }
 
-/** Where a level of a resource is reached and what its secret may be used for. */
-export interface Binding {
-  readonly upstream: Upstream
+/** An account and its secret, and where that may go. */
+export interface BoundSecret {
+  readonly host: string
+  readonly port: number
   readonly account: string
-  /** `<store>:<path>`. */
+  /** `<store>:<path>`, or `certificate:<name>`. */
   readonly reference: string
   /**
    * Whether the secret may be sent over a connection to this IP address. For a host name that only a network rule binds, this
@@ -23,67 +25,131 @@ export interface Binding {
   allowsPeer(address: string): boolean
 }
 
+/** Where a level of a resource is reached and what its secret may be used for. */
+export interface Binding extends BoundSecret {
+  readonly upstream: Upstream
+  /** What is dialled in the resource's stead. */
+  readonly bastion?: BoundSecret
+}
+
+/** What a secret is wanted for. */
+interface Use {
+  readonly what: string
+  readonly level: Level
+  readonly host: string
+  readonly port: number
+  readonly account: string
+  readonly reference: string
+  /** Why a rule's own demands are not met. */
+  readonly objection: (rule: SecretRule) => string | undefined
+  /** A name that somebody else resolves: no network rule can be held against where it leads. */
+  readonly isResolvedElsewhere: boolean
+}
+
 /**
  * The binding that the policy gives to a level of a resource.
  * @throws SallyportError `secret-not-bound` if no rule binds the reference to exactly this address, server name, TLS
- *   mode (or a stronger one than the rule's) and level.
+ *   mode (or a stronger one than the rule's), host keys of SSH, and level; or the bastion's in the same way.
  */
 export function bindSecret(policy: Policy, resource: Resource, level: Level): Binding {
   const offered = resource.levels[level]
   if (offered === undefined)
-    throw notBound(resource, level, 'the resource does not offer the level')
-  const host = resource.address.host.toLowerCase()
-  const { port } = resource.address
-  const serverName = (resource.tls.serverName ?? resource.address.host).toLowerCase()
+    throw notBound(`${resource.name} level ${level}`, resource, level, 'it is not offered')
+  const { host, port } = resource.address
+  const serverName = (resource.tls.serverName ?? host).toLowerCase()
   const tls = resource.tls.mode
-  const reasons: string[] = []
-  for (const rule of policy.secrets) {
-    if (!rule.matches.test(offered.secret)) continue
-    const addresses = rule.addresses.filter((each) => mayMatch(each, host, port))
-    const objection = objectionOf(rule, level, addresses.length > 0, host, serverName, tls)
-    if (objection !== undefined) {
-      reasons.push(`${rule.reference}: ${objection}`)
-      continue
-    }
-    return {
-      upstream: {
-        host: resource.address.host,
-        port,
-        serverName,
-        tls,
-        ...(rule.caPem === undefined ? {} : { caPem: rule.caPem }),
-      },
-      account: offered.account,
-      reference: offered.secret,
-      allowsPeer: (peer) =>
-        addresses.some(
-          (each) => typeof each.host === 'string' || inNetwork(each.host.network, peer),
-        ),
-    }
+  const { ssh } = resource
+  const trusted = (rule: SecretRule) => bindHosts(ssh!, rule.ssh)
+  const { rule, bound } = bind(policy, resource, {
+    what: `${resource.name} level ${level} (${offered.secret})`,
+    ...{ level, host, port, account: offered.account, reference: offered.secret },
+    objection: (each) =>
+      ssh === undefined ? tlsObjection(each, host, serverName, tls) : trusted(each).objection,
+    isResolvedElsewhere: ssh?.bastion !== undefined,
+  })
+  const upstream: Upstream = {
+    ...{ host, port, serverName, tls },
+    ...(rule.caPem === undefined ? {} : { caPem: rule.caPem }),
   }
-  throw notBound(resource, level, reasons.join('; ') || 'no rule names the reference')
+  if (ssh === undefined) return { ...bound, upstream }
+  const bastion = ssh.bastion && bindBastion(policy, resource, level, ssh.bastion)
+  const sshUpstream: SshUpstream = {
+    ...trusted(rule).hosts,
+    ...(bastion === undefined ? {} : { bastion: bastion.upstream }),
+  }
+  return {
+    ...bound,
+    upstream: { ...upstream, ssh: sshUpstream },
+    ...(bastion === undefined ? {} : { bastion: bastion.bound }),
+  }
 }
 
-function objectionOf(
-  rule: SecretRule,
+function bindBastion(
+  policy: Policy,
+  resource: Resource,
   level: Level,
-  addressMatches: boolean,
+  bastion: NonNullable<NonNullable<Resource['ssh']>['bastion']>,
+): { bound: BoundSecret; upstream: NonNullable<SshUpstream['bastion']> } {
+  const { host, port, account, secret: reference } = bastion
+  const { rule, bound } = bind(policy, resource, {
+    what: `the bastion of ${resource.name} (${reference})`,
+    ...{ level, host, port, account, reference },
+    objection: (each) => bindHosts(bastion, each.ssh).objection,
+    isResolvedElsewhere: false,
+  })
+  return { bound, upstream: { host, port, ...bindHosts(bastion, rule.ssh).hosts } }
+}
+
+/** The first rule that binds this use. */
+function bind(
+  policy: Policy,
+  resource: Resource,
+  use: Use,
+): { rule: SecretRule; bound: BoundSecret } {
+  const { level, host, port, account, reference } = use
+  const reasons: string[] = []
+  for (const rule of policy.secrets) {
+    if (!rule.matches.test(reference)) continue
+    const addresses = rule.addresses.filter((each) => mayMatch(each, use))
+    const objection = objectionOf(rule, level, addresses.length > 0) ?? use.objection(rule)
+    if (objection === undefined) {
+      const allowsPeer = (peer: string): boolean => addresses.some((each) => mayLead(each, peer))
+      return { rule, bound: { host, port, account, reference, allowsPeer } }
+    }
+    reasons.push(`${rule.reference}: ${objection}`)
+  }
+  const why = reasons.join('; ') || 'no rule names the reference'
+  throw notBound(use.what, resource, level, why)
+}
+
+function objectionOf(rule: SecretRule, level: Level, addressMatches: boolean): string | undefined {
+  if (!rule.levels.includes(level)) return `not for level ${level}`
+  return addressMatches ? undefined : 'not for this address'
+}
+
+function tlsObjection(
+  rule: SecretRule,
   host: string,
   serverName: string,
   tls: UpstreamTlsMode,
 ): string | undefined {
-  if (!rule.levels.includes(level)) return `not for level ${level}`
-  if (!addressMatches) return 'not for this address'
-  if (serverName !== (rule.serverName ?? host)) return `not for server name ${serverName}`
+  if (serverName !== (rule.serverName ?? host.toLowerCase())) {
+    return `not for server name ${serverName}`
+  }
   if (strength[tls] < strength[rule.tls]) return `TLS mode ${tls} is weaker than ${rule.tls}`
   return undefined
 }
 
-function mayMatch(rule: AddressRule, host: string, port: number): boolean {
+function mayMatch(rule: AddressRule, { host, port, isResolvedElsewhere }: Use): boolean {
   if (rule.port !== port) return false
-  if (typeof rule.host === 'string') return rule.host === host
+  if (typeof rule.host === 'string') return rule.host === host.toLowerCase()
   // A name is resolved when it is dialled; then `allowsPeer` looks at the address it led to.
-  return isIP(host) === 0 || inNetwork(rule.host.network, host)
+  if (isIP(host) === 0) return !isResolvedElsewhere
+  return inNetwork(rule.host.network, host)
+}
+
+function mayLead({ host }: AddressRule, peer: string): boolean {
+  return typeof host === 'string' || inNetwork(host.network, peer)
 }
 
 function inNetwork(
@@ -94,13 +160,9 @@ function inNetwork(
   return family !== 0 && network.check(address, family === 4 ? 'ipv4' : 'ipv6')
 }
 
-function notBound(resource: Resource, level: Level, why: string): SallyportError {
-  return new SallyportError(
-    'secret-not-bound',
-    `${resource.name} level ${level} (${resource.levels[level]?.secret ?? 'no secret'}): ${why}`,
-    {
-      clientMessage: `this proxy's policy does not let "${resource.name}" be reached at level ${level}`,
-      hint: 'ask the operator of the proxy to look at its policy file',
-    },
-  )
+function notBound(what: string, resource: Resource, level: Level, why: string): SallyportError {
+  return new SallyportError('secret-not-bound', `${what}: ${why}`, {
+    clientMessage: `this proxy's policy does not let "${resource.name}" be reached at level ${level}`,
+    hint: 'ask the operator of the proxy to look at its policy file',
+  })
 }

@@ -9,15 +9,20 @@
  *         tls: verify-full                       # at least this; default verify-full
  *         caFile: orders-ca.pem                  # default: the system's authorities
  *         levels: [read, write]                  # default: read
+ *
+ * SSH knows no TLS: there a rule may name `hostKeys` and `hostAuthorities` (lines as in an id_*.pub file), and then only a server
+ * counts that the rule and the resource both accept. `certificate:<name>` is a reference like any other, and so is a bastion's.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { level } from '../../control/api/names.ts'
-import { upstreamTls } from '../../control/api/resource.ts'
+import { sshPublicKey, upstreamTls } from '../../control/api/resource.ts'
 import { InvalidInput } from '../../control/api/problem.ts'
 import { parseCertificate, splitPem } from '../split-pem.ts'
+import { parseSshPublicKeyLine } from '../../protocols/kit/ssh-public-key.ts'
+import type { SshHostTrust } from '../../protocols/session.ts'
 import { parseYaml } from '../parse-yaml.ts'
 
 export interface AddressRule {
@@ -33,6 +38,8 @@ export interface SecretRule {
   readonly serverName: string | undefined
   readonly tls: z.infer<typeof upstreamTls>
   readonly caPem: string | undefined
+  /** Servers of SSH; undefined: whichever the resource names. */
+  readonly ssh?: SshHostTrust
   readonly levels: readonly z.infer<typeof level>[]
 }
 
@@ -53,6 +60,16 @@ const address = z
     return z.NEVER
   })
 
+/** A line of a public key file, as a blob. */
+const sshKey = sshPublicKey.transform((text, context): Buffer => {
+  try {
+    return parseSshPublicKeyLine(text).blob
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: String(error) })
+    return z.NEVER
+  }
+})
+
 const policyFile = z.strictObject({
   secrets: z
     .array(
@@ -66,6 +83,8 @@ const policyFile = z.strictObject({
         tls: upstreamTls.default('verify-full'),
         caFile: z.string().min(1).max(4_096).optional(),
         levels: z.array(level).min(1).default(['read']),
+        hostKeys: z.array(sshKey).max(32).default([]),
+        hostAuthorities: z.array(sshKey).max(32).default([]),
       }),
     )
     .max(10_000)
@@ -77,13 +96,18 @@ export function readPolicy(path: string): Policy {
   if (!existsSync(path)) return { secrets: [] }
   const parsed = parseYaml(readFileSync(path, 'utf8'), path, policyFile)
   return {
-    secrets: parsed.secrets.map(({ reference, caFile, serverName, ...rule }, index) => ({
-      ...rule,
-      reference,
-      serverName,
-      matches: globPattern(reference),
-      caPem: caFile === undefined ? undefined : readAuthorities(path, caFile, index),
-    })),
+    secrets: parsed.secrets.map((given, index) => {
+      const { reference, caFile, serverName, hostKeys, hostAuthorities, ...rule } = given
+      const namesHosts = hostKeys.length + hostAuthorities.length > 0
+      return {
+        ...rule,
+        reference,
+        serverName,
+        matches: globPattern(reference),
+        caPem: caFile === undefined ? undefined : readAuthorities(path, caFile, index),
+        ...(namesHosts ? { ssh: { hostKeys, hostAuthorities } } : {}),
+      }
+    }),
   }
 }
 

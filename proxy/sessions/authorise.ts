@@ -16,7 +16,7 @@ import type { Freshness } from '../grants/freshness.ts'
 import { chooseGrant, matchesWanted, type HeldGrant } from '../grants/grant-cache.ts'
 import { revokedError, type Identity } from '../identity/identify.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import { bindSecret, type Binding } from '../policy/bind-secret.ts'
+import { bindSecret, type Binding, type BoundSecret } from '../policy/bind-secret.ts'
 import type { Policy } from '../policy/policy.ts'
 import { accessDenied } from './access-denied.ts'
 import type { Dial, StartDial } from './dial.ts'
@@ -61,8 +61,8 @@ export type Authorise = (request: Request) => Promise<LiveSession>
 /** A dial, and what it was made for. */
 interface Candidate {
   readonly claims: GrantClaims
-  readonly resource: Resource
-  readonly dial: Dial | undefined
+  /** Undefined where the policy binds no secret: then there is nowhere to go, and the refusal comes later. */
+  readonly dialled: { readonly dial: Dial; readonly hop: BoundSecret } | undefined
 }
 
 export function createAuthorise(options: AuthoriseOptions): Authorise {
@@ -105,20 +105,19 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     const held = view.grants.of(identity.personId, named)
     const grant = chooseGrant(held, resource, arrival.wanted, (each) => isUsable(each.claims))
     if (grant === undefined) return undefined
-    return { claims: grant.claims, resource, dial: dialFor(resource, grant.claims) }
+    return { claims: grant.claims, dialled: dialFor(resource, grant.claims) }
   }
 
-  /** Undefined where the policy binds no secret: then there is nowhere to go, and the refusal comes later. */
-  function dialFor(resource: Resource, claims: GrantClaims): Dial | undefined {
+  function dialFor(resource: Resource, claims: GrantClaims): Candidate['dialled'] {
     try {
-      return dial(bindSecret(policy, resource, claims.level), resource)
+      const hop = hopOf(bindSecret(policy, resource, claims.level))
+      return { dial: dial(hop, resource), hop }
     } catch {
       return undefined
     }
   }
 
-  function dial(binding: Binding, resource: Resource): Dial {
-    const { host, port } = binding.upstream
+  function dial({ host, port }: BoundSecret, resource: Resource): Dial {
     return startDial({ host, port, resource: resource.name }, limits.upstreamConnectMs, clock)
   }
 
@@ -209,11 +208,10 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
       const binding = bindSecret(policy, resource, confirmed.claims.level)
       request.requireOpen()
 
-      const isSamePlace =
-        candidate?.dial !== undefined &&
-        candidate.resource.address.host === binding.upstream.host &&
-        candidate.resource.address.port === binding.upstream.port
-      if (!isSamePlace) candidate?.dial?.destroy()
+      const hop = hopOf(binding)
+      const dialled = candidate?.dialled
+      const isSamePlace = dialled?.hop.host === hop.host && dialled.hop.port === hop.port
+      if (!isSamePlace) dialled?.dial.destroy()
       const { claims } = confirmed
       session = createSession(
         {
@@ -234,7 +232,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
           binding,
           confirmedPosition: confirmed.position,
         },
-        isSamePlace ? candidate.dial : dial(binding, resource),
+        isSamePlace ? dialled.dial : dial(hop, resource),
       )
       // Subscribed first, looked at again after: nothing that ends it can slip between.
       registry.add(session)
@@ -275,11 +273,16 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
       log.info({ ...session.labels, by, durationMs }, 'session admitted')
       return session
     } catch (error) {
-      if (session === undefined) candidate?.dial?.destroy()
+      if (session === undefined) candidate?.dialled?.dial.destroy()
       await session?.[Symbol.asyncDispose]()
       throw refusalOf(error, named)
     }
   }
+}
+
+/** Where the connection goes first. */
+function hopOf(binding: Binding): BoundSecret {
+  return binding.bastion ?? binding
 }
 
 /** A cut while opening means the same as a grant that had ended before. */

@@ -9,6 +9,7 @@ import { createSessionRecordings } from '../recordings/session-recordings.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
 import { durabilityOf } from './authorise.ts'
 import type { CancelKeys } from './cancel-keys.ts'
+import type { CertifySession } from './credentials.ts'
 import type { Dial, StartDial } from './dial.ts'
 import { LiveSession } from './live-session.ts'
 import type { CutOrder, SessionFacts } from './session-parts.ts'
@@ -23,6 +24,7 @@ export interface CreateSessionOptions {
   ) => Forwarder
   readonly startDial: StartDial
   readonly stores: readonly SecretStore[]
+  readonly certifySession: CertifySession
   readonly registry: Registry
   readonly cancelKeys: CancelKeys
   readonly clock: Clock
@@ -44,11 +46,12 @@ export function createSessions(options: CreateSessionOptions) {
       {
         ...options,
         spoolSession,
-        createForwarder: (onDrain) =>
+        createForwarder: (onDrain, onFailure) =>
           options.createForwarder(spool, spoolSession, {
             durability,
             queueBytesMax: options.limits.forwardQueueBytesMax,
             onDrain,
+            onFailure,
           }),
         createRecordings: (onDrain) =>
           createSessionRecordings({

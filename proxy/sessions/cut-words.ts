@@ -1,4 +1,6 @@
-import type { CutReason, Level } from '../../protocols/session.ts'
+import { SallyportError } from '../../protocols/kit/errors.ts'
+import type { CutReason, Level, SessionLabels } from '../../protocols/session.ts'
+import type { CutOrder } from './session-parts.ts'
 
 /** How the person may come back. */
 function askAgain(resource: string, level: Level): string {
@@ -70,4 +72,14 @@ export function cutWords(
         hint: `what you may do: sally why ${resource}; ${seeGrants}`,
       }
   }
+}
+
+/** What a cut means to somebody who is not in yet. Without an order, the session is closing. */
+export function cutError(
+  order: Pick<CutOrder, 'reason' | 'detail'> | undefined,
+  labels: SessionLabels,
+): SallyportError {
+  const { reason, detail } = order ?? { reason: 'confirmation-denied', detail: '' }
+  const { message: clientMessage, hint } = cutWords(reason, labels, detail)
+  return new SallyportError('access-denied', `cut: ${reason} ${detail}`, { clientMessage, hint })
 }

@@ -5,6 +5,7 @@ import type { Clock } from '../../protocols/kit/clock.ts'
 import type { CutReason } from '../../protocols/session.ts'
 import type { LiveSession } from './live-session.ts'
 import type { Registry } from './registry.ts'
+import { isSameWay } from './same-way.ts'
 
 export interface FollowOptions {
   readonly view: ControlView
@@ -68,7 +69,7 @@ export function followView(options: FollowOptions): void {
   })
 
   function follow(session: LiveSession, resource: Resource): void {
-    if (isSameWay(session.resource, resource, session)) session.reconfigure(resource)
+    if (isSameWay(session.resource, resource, session.labels.level)) session.reconfigure(resource)
     else cut([session], 'resource-removed', clock.wallMs(), 'its definition changed')
   }
 
@@ -100,20 +101,4 @@ export function followView(options: FollowOptions): void {
     if (same) session.regrant(claims)
     else cut([session], 'grant-revoked', clock.wallMs(), 'the grant is another one now')
   }
-}
-
-/** Whether a session goes on as it was: same place, same account, same secret. */
-function isSameWay(before: Resource, after: Resource, session: LiveSession): boolean {
-  const way = (resource: Resource): string =>
-    JSON.stringify([
-      resource.protocol,
-      resource.group,
-      resource.address.host,
-      resource.address.port,
-      resource.tls.mode,
-      resource.tls.serverName,
-      resource.levels[session.labels.level]?.account,
-      resource.levels[session.labels.level]?.secret,
-    ])
-  return way(before) === way(after)
 }

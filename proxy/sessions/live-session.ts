@@ -10,7 +10,6 @@ import type { GrantClaims } from '../../control/api/tokens.ts'
 import type { Resource } from '../../control/api/resource.ts'
 import type { ActivitySource, Outcome } from '../../protocols/activity.ts'
 import type { Timer } from '../../protocols/kit/clock.ts'
-import { SallyportError } from '../../protocols/kit/errors.ts'
 import type {
   ActivityId,
   BlobWriter,
@@ -22,21 +21,24 @@ import type {
   Recording,
   Session,
   SessionLabels,
+  SshTerms,
   Upstream,
 } from '../../protocols/session.ts'
 import type { Forwarder } from '../audit/spool-types.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
-import { fetchSecret } from '../secrets/fetch-secret.ts'
-import { closedMeta } from './closed-meta.ts'
-import { cutWords } from './cut-words.ts'
+import { createCredentials, type Credentials } from './credentials.ts'
+import { cutError, cutWords } from './cut-words.ts'
 import type { Dial } from './dial.ts'
 import { createMonitor, warningLine, type Monitor } from './monitor.ts'
 import type { CutOrder, SessionFacts, SessionTools } from './session-parts.ts'
+import { createSessionAudit, type SessionAudit } from './session-audit.ts'
 import { createSessionSockets, type SessionSockets } from './session-sockets.ts'
+import { sshTermsOf } from './ssh-terms.ts'
 
 export class LiveSession implements Session {
   readonly labels: SessionLabels
   readonly upstream: Upstream
+  readonly ssh?: SshTerms
   readonly identity: EvidenceFacts
   readonly confirmedPosition: number
   readonly #facts: SessionFacts
@@ -46,13 +48,13 @@ export class LiveSession implements Session {
   readonly #monitor: Monitor
   readonly #controller = new AbortController()
   readonly #sockets: SessionSockets
+  readonly #credentials: Credentials
+  readonly #audit: SessionAudit
   #claims: GrantClaims
   #resource: Resource
   #notify: ((line: string) => void) | undefined
-  #onDrain: (() => void) | undefined
+  #onDrain: ((target: Writable | undefined) => void) | undefined
   #cancelKeys: Buffer[] = []
-  /** `session.opened` is in the audit, so `session.closed` has to follow. */
-  #recorded = false
   #cut:
     | { order: CutOrder; beganMs: number; atMonotonicMs: number; forwardedBytes: number }
     | undefined
@@ -66,7 +68,6 @@ export class LiveSession implements Session {
   #lastByteMs: number
   /** Something waited in a socket after the cut, so the last byte may have passed as late as the close. */
   #queuedAfterCut = false
-  #statements = 0
   #bytesDown = 0
 
   constructor(facts: SessionFacts, tools: SessionTools, dial: Dial) {
@@ -76,19 +77,31 @@ export class LiveSession implements Session {
     this.confirmedPosition = facts.confirmedPosition
     this.#facts = facts
     this.#tools = tools
+    this.#audit = createSessionAudit({ ...tools, labels: facts.labels })
     this.#claims = facts.claims
     this.#resource = facts.resource
-    const { host, port } = this.upstream
-    const target = { host, port, resource: this.labels.resource }
+    const ssh = sshTermsOf(facts.resource, facts.labels.level)
+    if (ssh !== undefined) this.ssh = ssh
+    const { binding } = facts
+    const hop = binding.bastion ?? binding
+    const target = { host: hop.host, port: hop.port, resource: this.labels.resource }
     this.#sockets = createSessionSockets({
       first: dial,
       dial: () => tools.startDial(target, tools.limits.upstreamConnectMs, tools.clock),
-      allowsPeer: (address) => facts.binding.allowsPeer(address),
+      allowsPeer: (address) => hop.allowsPeer(address),
       resource: this.labels.resource,
     })
+    this.#credentials = createCredentials({
+      ...{ sessionId: this.labels.sessionId, grantId: this.labels.grantId, binding },
+      ...{ stores: tools.stores, certifySession: tools.certifySession, signal: this.signal },
+      throwIfCut: () => this.throwIfCut(),
+    })
     this.#lastByteMs = tools.clock.monotonicMs()
-    this.#forwarder = tools.createForwarder(() => this.#onDrain?.())
-    this.#recordings = tools.createRecordings(() => this.#onDrain?.())
+    this.#forwarder = tools.createForwarder(
+      (drained) => this.#onDrain?.(drained),
+      (error) => this.#failed(error),
+    )
+    this.#recordings = tools.createRecordings(() => this.#onDrain?.(undefined))
     this.#monitor = createMonitor({
       clock: tools.clock,
       controlClock: tools.controlClock,
@@ -159,7 +172,7 @@ export class LiveSession implements Session {
 
   /** `session.opened` was appended. */
   recorded(): void {
-    this.#recorded = true
+    this.#audit.opened()
   }
 
   notify(line: string): void {
@@ -173,14 +186,8 @@ export class LiveSession implements Session {
 
   /** Throws what the cut means to somebody who is not in yet. */
   throwIfCut(): void {
-    if (this.#cut !== undefined || this.#closing !== undefined) throw this.#cutError()
-  }
-
-  #cutError(): SallyportError {
-    const { reason, detail } = this.#cut?.order ?? { reason: 'confirmation-denied', detail: '' }
-    const words = cutWords(reason, this.labels, detail)
-    const { message: clientMessage, hint } = words
-    return new SallyportError('access-denied', `cut: ${reason} ${detail}`, { clientMessage, hint })
+    if (this.#cut !== undefined || this.#closing !== undefined)
+      throw cutError(this.#cut?.order, this.labels)
   }
 
   connect(): Promise<Socket> {
@@ -192,31 +199,21 @@ export class LiveSession implements Session {
       !this.#isOver &&
       this.#tools.clock.monotonicMs() - cut.beganMs <= this.#tools.limits.upstreamConnectMs
     if (cut === undefined ? this.#closing !== undefined : !mayCancel) {
-      return Promise.reject(this.#cutError())
+      return Promise.reject(cutError(cut?.order, this.labels))
     }
     return this.#sockets.connect()
   }
 
-  async borrow(): Promise<Credential> {
-    this.throwIfCut()
-    const { account, reference } = this.#facts.binding
-    const secret = await fetchSecret(this.#tools.stores, reference, this.signal)
-    try {
-      this.throwIfCut()
-    } catch (error) {
-      secret.drop()
-      throw error
-    }
-    return { account, secret }
+  borrow(of?: 'resource' | 'bastion'): Promise<Credential> {
+    return this.#credentials.borrow(of)
+  }
+
+  certify(publicKey: Buffer, of?: 'resource' | 'bastion'): ReturnType<Session['certify']> {
+    return this.#credentials.certify(publicKey, of)
   }
 
   attach(downstream: Downstream): () => void {
-    this.#sockets.attach(downstream)
-    return () => undefined
-  }
-
-  certify(): Promise<undefined> {
-    return Promise.resolve(undefined)
+    return this.#sockets.attach(downstream)
   }
 
   record(...what: Parameters<Session['record']>): Recording {
@@ -232,14 +229,11 @@ export class LiveSession implements Session {
   }
 
   report(activity: ActivitySource): ActivityId {
-    const id = this.#tools.spool.appendActivity(this.#tools.spoolSession, activity)
-    // 0: the session is cut, nothing was written and nothing passes.
-    if (id > 0) this.#statements += 1
-    return id
+    return this.#audit.report(activity)
   }
 
   settle(id: ActivityId, outcome: Outcome): void {
-    this.#tools.spool.appendOutcome(this.#tools.spoolSession, id, outcome)
+    this.#audit.settle(id, outcome)
   }
 
   forward(target: Writable, chunk: Buffer): boolean {
@@ -253,7 +247,7 @@ export class LiveSession implements Session {
   }
 
   onDrain(listener: (target: Writable | undefined) => void): void {
-    this.#onDrain = () => listener(undefined)
+    this.#onDrain = listener
   }
 
   countDownstream(bytes: number): void {
@@ -263,7 +257,7 @@ export class LiveSession implements Session {
   }
 
   spill(): BlobWriter {
-    return this.#tools.spool.spill(this.#tools.spoolSession)
+    return this.#audit.spill()
   }
 
   onCancel(cancel: () => void): Buffer {
@@ -278,13 +272,22 @@ export class LiveSession implements Session {
     this.#end ??= error === undefined ? { reason } : { reason, error }
   }
 
+  /** A call that was handed on threw: the session's, and nobody else's. */
+  #failed(thrown: unknown): void {
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+    this.#tools.log.error({ ...this.labels, error: error.stack }, 'a call upstream failed')
+    this.end('upstream-failed', error)
+    this.#closeInBackground()
+  }
+
   /** First half of a cut. False if the session is cut or closing already. */
   beginCut(order: CutOrder): boolean {
     if (this.#cut !== undefined || this.#closing !== undefined) return false
     const pendingBytes = this.#forwarder.pendingBytes
-    // What a full socket still holds, beyond what is dropped here, would pass after the cut.
-    if (this.#forwarder.stop() < pendingBytes) this.#sockets.destroyMain()
-    const { clock, spool, log } = this.#tools
+    // What streams and sockets still hold, beyond what is dropped here, would pass after the cut.
+    const isHeld = this.#forwarder.stop() < pendingBytes || this.#sockets.isUpstreamQueued
+    if (isHeld) this.#sockets.destroyMain()
+    const { clock } = this.#tools
     const nowMs = clock.monotonicMs()
     this.#cut = {
       order,
@@ -297,14 +300,7 @@ export class LiveSession implements Session {
     this.#sockets.beginCancels()
     this.#queuedAfterCut = this.#sockets.isDownstreamQueued
     this.#monitor.stop()
-    if (this.#recorded) {
-      const { reason, orderedAtMs, detail } = order
-      try {
-        spool.appendEvent('session-cut', this.labels.sessionId, { reason, orderedAtMs, detail })
-      } catch (error) {
-        log.error({ ...this.labels, error: String(error) }, 'a cut could not be recorded')
-      }
-    }
+    this.#audit.cut(order)
     this.#startFarewell()
     return true
   }
@@ -343,7 +339,7 @@ export class LiveSession implements Session {
   }
 
   async #closeOnce(): Promise<void> {
-    const { clock, spool, log, forgetCancel } = this.#tools
+    const { clock, log, forgetCancel } = this.#tools
     this.#monitor.stop()
     this.#forwarder.stop()
     for (const key of this.#cancelKeys) forgetCancel(key)
@@ -359,30 +355,20 @@ export class LiveSession implements Session {
     if (cut !== undefined && this.#forwarder.forwardedBytes !== cut.forwardedBytes) {
       log.error({ ...this.labels }, 'bytes went upstream after a cut')
     }
-    try {
-      this.#recordings.endAll()
-      if (this.#recorded) {
-        const meta = closedMeta({
-          reason,
-          error: this.#end?.error,
-          cut: cut && { reason: cut.order.reason, orderedAtMs: cut.order.orderedAtMs },
-          lastByteMs,
-          closedMs,
-          closedAtMs: clock.wallMs(),
-          statements: this.#statements,
-          bytesUp: this.#forwarder.forwardedBytes,
-          bytesDown: this.#bytesDown,
-        })
-        spool.appendEvent('session-closed', this.labels.sessionId, meta)
-        await spool.commitNow('synced')
-      }
-    } catch (error) {
-      log.error({ ...this.labels, error: String(error) }, 'the end of a session was not recorded')
-    } finally {
-      await this.#finishCancels()
-      const cutMs = cut && Math.max(0, lastByteMs - cut.atMonotonicMs)
-      this.#tools.onClosed(this, reason, cutMs)
+    const end = {
+      reason,
+      error: this.#end?.error,
+      cut: cut && { reason: cut.order.reason, orderedAtMs: cut.order.orderedAtMs },
+      lastByteMs,
+      closedMs,
+      closedAtMs: clock.wallMs(),
+      bytesUp: this.#forwarder.forwardedBytes,
+      bytesDown: this.#bytesDown,
     }
+    await this.#audit.closed(end, () => this.#recordings.endAll())
+    await this.#finishCancels()
+    const cutMs = cut && Math.max(0, lastByteMs - cut.atMonotonicMs)
+    this.#tools.onClosed(this, reason, cutMs)
   }
 
   /** The engine cancels what runs at the resource until it lets go of the session, or until its time is over. */

@@ -5,12 +5,13 @@ import type { Log } from '../../protocols/engine.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import type { Limits } from '../../protocols/kit/limits.ts'
 import type { CutReason, EndReason, SessionLabels } from '../../protocols/session.ts'
-import type { Forwarder, Spool, SpoolSession } from '../audit/spool-types.ts'
+import type { Forwarder, ForwarderOptions, Spool, SpoolSession } from '../audit/spool-types.ts'
 import type { ControlClock } from '../control-link/control-clock.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
 import type { Binding } from '../policy/bind-secret.ts'
 import type { SessionRecordings } from '../recordings/session-recordings.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
+import type { CertifySession } from './credentials.ts'
 import type { StartDial } from './dial.ts'
 import type { LiveSession } from './live-session.ts'
 
@@ -38,10 +39,14 @@ export interface SessionFacts {
 export interface SessionTools {
   readonly spool: Spool
   readonly spoolSession: SpoolSession
-  readonly createForwarder: (onDrain: () => void) => Forwarder
+  readonly createForwarder: (
+    onDrain: ForwarderOptions['onDrain'],
+    onFailure: ForwarderOptions['onFailure'],
+  ) => Forwarder
   readonly createRecordings: (onDrain: () => void) => SessionRecordings
   readonly startDial: StartDial
   readonly stores: readonly SecretStore[]
+  readonly certifySession: CertifySession
   readonly clock: Clock
   readonly controlClock: ControlClock
   readonly limits: Limits

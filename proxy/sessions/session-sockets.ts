@@ -10,9 +10,12 @@ const dialsMax = 16
 export interface SessionSockets {
   /** The first dial at first, then new ones. Rejects with `upstream-unreachable`, `limit-reached` or `secret-not-bound`. */
   connect(): Promise<Socket>
-  attach(downstream: Downstream): void
+  /** Returns how to detach. */
+  attach(downstream: Downstream): () => void
   /** Whether something for the client waits in our own memory. */
   readonly isDownstreamQueued: boolean
+  /** Whether the socket that the session's work goes over holds something that the resource has not got. */
+  readonly isUpstreamQueued: boolean
   /** The socket that the session's work goes over. */
   destroyMain(): void
   /** The session is cut: what is dialled from here on is for cancels, which carry no work. */
@@ -39,8 +42,19 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
   const cancels = new Set<Dial>()
   let firstIsTaken = false
   let isCut = false
-  let downstream: Downstream | undefined
   let isOver = false
+  const downstreams = new Set<Downstream>()
+  let main: Socket | undefined
+
+  function take(downstream: Downstream): () => void {
+    downstreams.add(downstream)
+    const detach = (): void => void downstreams.delete(downstream)
+    downstream.on('error', () => undefined)
+    downstream.once('close', detach)
+    if (downstream.destroyed) detach()
+    else if (isOver) downstream.destroy()
+    return detach
+  }
 
   function next(): Dial {
     if (!firstIsTaken) {
@@ -69,6 +83,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
       const dial = next()
       try {
         const socket = await dial.socket
+        if (dial === first) main = socket
         socket.once('close', () => forget(dial))
         if (allowsPeer(socket.remoteAddress ?? '')) return socket
         // A name led elsewhere than where the policy lets the secret go.
@@ -86,13 +101,13 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
         throw error
       }
     },
-    attach(socket) {
-      downstream = socket
-      socket.on('error', () => undefined)
-      if (isOver) socket.destroy()
-    },
+    attach: take,
     get isDownstreamQueued() {
-      return (downstream?.writableLength ?? 0) > 0
+      for (const each of downstreams) if (each.writableLength > 0) return true
+      return false
+    },
+    get isUpstreamQueued() {
+      return (main?.writableLength ?? 0) > 0
     },
     destroyMain: () => first.destroy(),
     beginCancels() {
@@ -102,7 +117,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
     },
     async settle() {
       const gone: Promise<unknown>[] = [cancelsSettled()]
-      if (downstream !== undefined && !downstream.destroyed) {
+      for (const downstream of downstreams) {
         gone.push(closed(downstream))
         // Unread input would turn the close into a reset, which throws the farewell away.
         downstream.resume()
@@ -112,7 +127,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
     },
     destroyAll() {
       isOver = true
-      downstream?.destroy()
+      for (const downstream of downstreams) downstream.destroy()
       for (const dial of dials) if (!cancels.has(dial)) dial.destroy()
     },
     destroyCancels() {

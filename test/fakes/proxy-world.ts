@@ -22,9 +22,10 @@ import { revokedError, type Identity } from '../../proxy/identity/identify.ts'
 import { createRedeem } from '../../proxy/identity/redeem.ts'
 import type { Policy } from '../../proxy/policy/policy.ts'
 import { createAuthorise } from '../../proxy/sessions/authorise.ts'
+import type { CertifySession } from '../../proxy/sessions/credentials.ts'
 import { createCancelKeys } from '../../proxy/sessions/cancel-keys.ts'
 import { createSessions } from '../../proxy/sessions/create-session.ts'
-import type { StartDial } from '../../proxy/sessions/dial.ts'
+import type { DialTarget, StartDial } from '../../proxy/sessions/dial.ts'
 import { followView } from '../../proxy/sessions/follow-view.ts'
 import { createRegistry } from '../../proxy/sessions/registry.ts'
 import { watchOutage } from '../../proxy/sessions/watch-outage.ts'
@@ -170,9 +171,11 @@ export async function createProxyWorld(options: WorldOptions) {
   const spool = createFakeSpool()
   const registry = createRegistry({ spool, limits })
   const dialled: FakeSocket[] = []
-  const startDial: StartDial = () => {
+  const targets: DialTarget[] = []
+  const startDial: StartDial = (target) => {
     const socket = new FakeSocket()
     dialled.push(socket)
+    targets.push(target)
     return { socket: Promise.resolve(socket.socket), destroy: () => void socket.destroy() }
   }
   const control = {
@@ -180,6 +183,7 @@ export async function createProxyWorld(options: WorldOptions) {
     asked: [] as ConfirmQuestion[],
     answer: (_question: ConfirmQuestion): Promise<Confirmation> =>
       Promise.resolve({ kind: 'denied', why: 'no-grant', position: 0 }),
+    certify: ((_question) => Promise.reject(new Error('not asked for'))) as CertifySession,
   }
   const refused: { code: string }[] = []
   const metrics = {
@@ -220,6 +224,7 @@ export async function createProxyWorld(options: WorldOptions) {
     ...shared,
     createForwarder,
     cancelKeys,
+    certifySession: (question) => control.certify(question),
     stores: [
       {
         name: 'fake',
@@ -332,6 +337,8 @@ export async function createProxyWorld(options: WorldOptions) {
     spool,
     registry,
     dialled,
+    /** What was dialled, in the same order. */
+    targets,
     control,
     refused,
     cancelKeys,

@@ -41,6 +41,7 @@ const forwarder = createForwarder(spool, session, {
   durability: session.durability,
   queueBytesMax: 1 << 20,
   onDrain: () => undefined,
+  onFailure: () => undefined,
 })
 let number = Number(first)
 

@@ -161,6 +161,7 @@ describe('a recording', () => {
         durability,
         queueBytesMax: 1_000,
         onDrain: () => undefined,
+        onFailure: () => undefined,
       })
       recording.write('upstream', Buffer.from('$ '))
       recording.write('client', Buffer.from('ls\r'))

@@ -60,13 +60,15 @@ class Sink extends Writable {
 function forwarderOf(
   spool: Spool,
   session: SpoolSession,
-  onDrain: () => void = () => {},
+  onDrain: (target: Writable | undefined) => void = () => {},
   queueBytesMax = 1000,
+  onFailure: (error: unknown) => void = () => {},
 ): Forwarder {
   return createForwarder(spool, session, {
     durability: session.durability,
     queueBytesMax,
     onDrain,
+    onFailure,
   })
 }
 
@@ -358,13 +360,13 @@ describe('forwarding', () => {
     await spool.close('test')
   })
 
-  test('a slow upstream stops the caller and holds what follows; a cut drops and counts it', async () => {
+  test('a slow upstream stops the caller; a cut drops what was not handed on, and knows of the rest', async () => {
     const spool = await openTestSpool(temporaryDirectory())
     const session = sessionIn(spool)
     const sink = new Sink(4)
     sink.hold = true
-    let drained = 0
-    const forwarder = forwarderOf(spool, session, () => (drained += 1))
+    const drained: unknown[] = []
+    const forwarder = forwarderOf(spool, session, (target) => drained.push(target))
     expect(forwarder.forward(sink, Buffer.from('12345'))).toBe(false)
     expect(forwarder.forward(sink, Buffer.from('678'))).toBe(false)
     await turns()
@@ -372,20 +374,112 @@ describe('forwarding', () => {
     sink.letGo()
     await turns()
     expect(sink.chunks).toEqual(['12345', '678'])
-    expect(drained).toBe(1)
+    expect(drained).toEqual([sink])
     sink.hold = true
     forwarder.forward(sink, Buffer.from('abcdef'))
     forwarder.forward(sink, Buffer.from('ghi'))
     spool.appendActivity(session, statement('x'))
     forwarder.forward(sink, Buffer.from('jk'))
-    expect(forwarder.stop()).toBe(5)
+    expect(forwarder.pendingBytes).toBe(11)
+    expect(forwarder.stop()).toBe(2)
     expect(forwarder.stop()).toBe(0)
     expect(forwarder.forward(sink, Buffer.from('more'))).toBe(false)
-    sink.letGo()
+    sink.destroy()
     await turns(4)
     expect(sink.chunks).toEqual(['12345', '678', 'abcdef'])
-    expect(drained).toBe(1)
+    expect(drained).toEqual([sink])
     expect(sink.listenerCount('drain') + sink.listenerCount('close')).toBe(0)
+    await spool.close('test')
+  })
+
+  test('a full target holds back neither another nor a call, and keeps its own order', async () => {
+    const spool = await openTestSpool(temporaryDirectory())
+    const session = sessionIn(spool)
+    const [full, other] = [new Sink(4), new Sink(4)]
+    full.hold = true
+    const drained: unknown[] = []
+    const forwarder = forwarderOf(spool, session, (target) => drained.push(target))
+    for (const durable of [true, false]) {
+      // Once straight away, once after a record that has to be written first.
+      if (!durable) spool.appendActivity(session, statement('x'))
+      forwarder.forward(full, Buffer.from('12345'))
+      forwarder.forward(full, Buffer.from('678'))
+      expect(forwarder.forward(other, Buffer.from('abc'))).toBe(true)
+      expect(forwarder.forwardCall(() => other.chunks.push('call'))).toBe(true)
+      forwarder.forward(other, Buffer.from('def'))
+      await turns()
+    }
+    expect(other.chunks).toEqual(['abc', 'call', 'def', 'abc', 'call', 'def'])
+    expect(full.chunks).toEqual(['12345'])
+    expect(forwarder.pendingBytes).toBe(16)
+    expect(drained).toEqual([])
+    // After a record, and behind what the full one still holds: its end must not overtake.
+    forwarder.forwardCall(() => full.end())
+    full.letGo()
+    await turns()
+    expect(full.chunks).toEqual(['12345', '678', '12345', '678'])
+    expect(full.writableFinished).toBe(true)
+    expect(drained).toEqual([full])
+    expect(forwarder.pendingBytes).toBe(0)
+    await spool.close('test')
+  })
+
+  test('what each of many full targets holds is bounded by its own callers', async () => {
+    const spool = await openTestSpool(temporaryDirectory())
+    const session = sessionIn(spool)
+    const sinks = Array.from({ length: 50 }, () => new Sink(100))
+    for (const sink of sinks) sink.hold = true
+    const paused = new Set<unknown>()
+    const forwarder = forwarderOf(spool, session, (target) => {
+      // As an engine does that knows which one may go on.
+      if (target !== undefined) paused.delete(target)
+      else for (const each of sinks) if (!each.writableNeedDrain) paused.delete(each)
+    })
+    for (let round = 0; round < 200; round++) {
+      // Somebody always goes on, and keeps the spool busy.
+      spool.appendActivity(session, statement('x'))
+      for (const sink of sinks.slice(1)) {
+        if (!paused.has(sink) && !forwarder.forward(sink, Buffer.alloc(60))) paused.add(sink)
+      }
+      sinks[0]!.letGo()
+      sinks[0]!.hold = true
+      if (!paused.has(sinks[0]) && !forwarder.forward(sinks[0]!, Buffer.alloc(60))) {
+        paused.add(sinks[0])
+      }
+      await turns(1)
+    }
+    for (const sink of sinks) expect(sink.writableLength).toBeLessThan(100 + 2 * 60)
+    expect(sinks[0]!.chunks.length).toBeGreaterThan(50)
+    expect(forwarder.pendingBytes).toBe(sinks.reduce((sum, each) => sum + each.writableLength, 0))
+    for (const sink of sinks) sink.destroy()
+    await turns()
+    expect(sinks.some((sink) => sink.listenerCount('drain') > 0)).toBe(false)
+    expect(forwarder.forward(sinks[1]!, Buffer.from('to nobody'))).toBe(true)
+    await spool.close('test')
+  })
+
+  test('a call that throws stops its own forwarder and tells of it, and no other', async () => {
+    const spool = await openTestSpool(temporaryDirectory())
+    const [session, sink] = [sessionIn(spool), new Sink()]
+    const failures: unknown[] = []
+    const failing = (): Forwarder =>
+      forwarderOf(spool, session, undefined, undefined, (error) => failures.push(error))
+    const [now, later] = [failing(), failing()]
+    const wrong = new Error('wrong')
+    const fail = (): never => {
+      throw wrong
+    }
+    expect(now.forwardCall(fail)).toBe(false)
+    expect(now.forward(sink, Buffer.from('after'))).toBe(false)
+    spool.appendActivity(session, statement('x'))
+    later.forward(sink, Buffer.from('before'))
+    later.forwardCall(fail)
+    later.forward(sink, Buffer.from('after'))
+    const other = forwarderOf(spool, session)
+    other.forward(sink, Buffer.from('other'))
+    await turns()
+    expect(sink.chunks).toEqual(['before', 'other'])
+    expect(failures).toEqual([wrong, wrong])
     await spool.close('test')
   })
 
