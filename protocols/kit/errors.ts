@@ -26,6 +26,7 @@ export const errorCodes = [
   'upstream-unreachable',
   'upstream-tls',
   'upstream-login',
+  'upstream-host-key',
   'secret-unavailable',
   'secret-not-bound',
   // audit

@@ -36,6 +36,12 @@ export interface Limits {
   idleMs: number
   /** What SIGTERM waits for live sessions before cutting them. */
   drainMs: number
+  /** Channels of one SSH connection at a time. */
+  channelsMax: number
+  /** Keys and other ways to sign in that one SSH connection may try. */
+  authAttemptsMax: number
+  /** Silence of an SSH peer after which it is asked for a sign of life; three without an answer end the connection. */
+  keepaliveMs: number
   /** Every refusal is sent this long after arrival, whatever its cause (or at a multiple of it). */
   refusalMs: number
 }
@@ -60,5 +66,8 @@ export const defaultLimits: Readonly<Limits> = {
   farewellMs: 100,
   idleMs: 0,
   drainMs: 30_000,
+  channelsMax: 256,
+  authAttemptsMax: 20,
+  keepaliveMs: 30_000,
   refusalMs: 250,
 }

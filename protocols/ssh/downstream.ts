@@ -1,0 +1,110 @@
+/**
+ * The client's side: key exchange with the key of the name that it asked for, authentication, and then either a jump or a session.
+ */
+import type { Duplex } from 'node:stream'
+import type { Gate, Host, HostKey, Identity } from '../engine.ts'
+import { toSallyportError } from '../kit/errors.ts'
+import type { Downstream } from '../session.ts'
+import { Authentication, wordsOf } from './downstream/authenticate.ts'
+import { nameLogin } from './downstream/route.ts'
+import { Connection, type ConnectionHandlers } from './wire/connection.ts'
+import { disconnectReasons } from './wire.ts'
+import { Transport } from './wire/transport.ts'
+
+export interface Place {
+  readonly socket: Duplex & Downstream
+  readonly hostKeys: readonly HostKey[]
+  readonly remoteAddress: string
+  readonly remotePort: number
+  /** Inside of a jump: the resource that the host name says, and who jumped. */
+  readonly jump: { readonly resource: string; readonly identity: Identity } | undefined
+}
+
+/** Somebody who is in, and what they asked for. */
+export interface Login {
+  readonly place: Place
+  readonly transport: Transport
+  readonly identity: Identity
+  readonly resource: string | undefined
+  readonly wanted: string
+}
+
+/** What serves the channels of a login. */
+export interface Service extends ConnectionHandlers {
+  /** Its connection exists now. */
+  begin(connection: Connection): void
+  /** The client is gone. Resolves when nothing of it is left. */
+  end(error: Error | undefined): Promise<void>
+}
+
+/**
+ * Serves one connection, or one inside of a jump; resolves when it is over. `handshakeDone` is called once, when it is known who it is, or
+ * that it will not be.
+ */
+export function receive(
+  place: Place,
+  gate: Gate,
+  host: Host,
+  serve: (login: Login) => Service,
+  handshakeDone: () => void,
+): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  let connection: Connection | undefined
+  let service: Service | undefined
+  let identity: Identity | undefined
+  let isShaking = true
+  const shaken = (): void => {
+    if (!isShaking) return
+    isShaking = false
+    handshakeDone()
+  }
+  const leave = async (error: Error | undefined): Promise<void> => {
+    await service?.end(error)
+    if (place.jump === undefined) identity?.[Symbol.dispose]()
+  }
+  const transport = new Transport(
+    place.socket,
+    { side: 'server', hostKeys: place.hostKeys },
+    {
+      ready() {},
+      message(type, payload) {
+        if (connection === undefined) authentication.message(type, payload)
+        else connection.message(type, payload)
+      },
+      drained: () => connection?.drained(),
+      closed(error) {
+        shaken()
+        authentication.cancel()
+        connection?.end()
+        resolve(leave(error))
+      },
+    },
+  )
+  const authentication = new Authentication({
+    ...{ transport, gate, host },
+    remoteAddress: place.remoteAddress,
+    inherited: place.jump?.identity,
+    done(user, found) {
+      identity = found
+      shaken()
+      try {
+        const route = nameLogin(user, place.jump?.resource)
+        service = serve({ place, transport, identity: found, ...route })
+      } catch (thrown) {
+        const error = toSallyportError(thrown)
+        host.log.info({ code: error.code, why: error.message }, 'connection refused')
+        transport.disconnect(disconnectReasons.byApplication, wordsOf(error))
+        return
+      }
+      const { clock, limits } = host
+      connection = new Connection(transport, service, {
+        clock,
+        channelsMax: limits.channelsMax,
+        keepaliveMs: limits.keepaliveMs,
+      })
+      service.begin(connection)
+    },
+  })
+  transport.start()
+  return promise
+}

@@ -1,0 +1,204 @@
+/** What happens under a session: its channels, tunnels and agent, from the admission to the cut. */
+import type { Gate, Host } from '../engine.ts'
+import { SallyportError, toSallyportError } from '../kit/errors.ts'
+import type { Cut, Session } from '../session.ts'
+import { wordsOf } from './downstream/authenticate.ts'
+import { tellChannel } from './downstream/told-channel.ts'
+import type { Login, Service } from './downstream.ts'
+import { Drains } from './relay/flow.ts'
+import { SessionChannel } from './relay/session-channel.ts'
+import { logIn, type LoggedIn } from './upstream.ts'
+import { disconnectReasons } from './wire.ts'
+import type { Connection, Opening } from './wire/connection.ts'
+
+/** What the channels of a session share. */
+export interface Relayed {
+  readonly session: Session
+  readonly host: Host
+  readonly downstream: Connection
+  readonly upstream: Connection
+  readonly drains: Drains
+}
+
+/** A channel of a session, as its end sees it. */
+export interface RelayedChannel {
+  /** Says a line where somebody sees it and no program reads it. */
+  notify(line: string): void
+  /** Says why, and ends towards the client. */
+  farewell(cut: Cut): void
+  /** Ends what still runs at the resource. */
+  kill(): void
+  /** Settles what is not settled. */
+  abandon(): void
+}
+
+/** Asks for the session at once, so that it is there, or nearly, when the client opens its first channel. */
+export function serveSession(login: Login, gate: Gate, host: Host): Service {
+  const { transport, place, resource, wanted } = login
+  let downstream: Connection
+  let relayed: Relayed | undefined
+  let refusal: string | undefined
+  const waiting: Opening[] = []
+  const channels = new Set<RelayedChannel>()
+  const gone = new AbortController()
+  const clientClosed = new Promise<void>((resolve) => {
+    gone.signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+  let whole: Promise<void> = Promise.resolve()
+
+  const serve = (opening: Opening): void => {
+    if (refusal !== undefined) tellChannel(opening, refusal, 255)
+    else if (relayed === undefined) waiting.push(opening)
+    else openChannel(relayed, opening, channels)
+  }
+  const serveWaiting = (): void => {
+    for (const opening of waiting.splice(0)) serve(opening)
+  }
+  const refuse = (error: SallyportError): void => {
+    host.log.info({ code: error.code, why: error.message }, 'session refused')
+    refusal = `sallyport: ${wordsOf(error)}`
+    serveWaiting()
+    // Who opens no channel that could say it is told by the connection's end.
+    const timer = host.clock.startTimer(host.limits.handshakeMs, () =>
+      transport.disconnect(disconnectReasons.byApplication, wordsOf(error)),
+    )
+    gone.signal.addEventListener('abort', () => timer.cancel(), { once: true })
+  }
+
+  const run = async (): Promise<void> => {
+    await using session = await gate.admit({
+      evidence: { kind: 'identity', identity: login.identity },
+      protocol: 'ssh',
+      resource,
+      wanted,
+      remoteAddress: place.remoteAddress,
+      remotePort: place.remotePort,
+      attributes: { client: transport.remoteVersion },
+    })
+    const detach = session.attach(place.socket)
+    let upstream: LoggedIn
+    try {
+      const handlers = {
+        open: (opening: Opening) => opening.refuse(1, 'nothing is opened this way'),
+        globalRequest: (_name: string, _payload: Buffer, answer: (granted: boolean) => void) =>
+          answer(false),
+      }
+      upstream = await logIn(
+        session,
+        handlers,
+        host,
+        AbortSignal.any([gone.signal, session.signal]),
+      )
+    } catch (error) {
+      // The client is still to be told, on a channel that it opens by and by.
+      detach()
+      const left = gone.signal.aborted
+      session.end(left ? 'client-closed' : 'upstream-failed', toSallyportError(error))
+      throw session.signal.aborted ? cutError(session.signal.reason as Cut) : error
+    }
+    try {
+      await converse(session, upstream)
+    } finally {
+      for (const channel of channels) channel.abandon()
+      upstream.leave()
+      // The session's end destroys its sockets: what was said must be on its way first.
+      await within(host, Promise.all([clientClosed, upstream.closed]))
+    }
+  }
+
+  const converse = async (session: Session, upstream: LoggedIn): Promise<void> => {
+    const drains = new Drains()
+    session.onDrain((target) => drains.drained(target))
+    session.opened((line) => {
+      for (const channel of channels) channel.notify(line)
+    })
+    relayed = { session, host, downstream, upstream: upstream.connection, drains }
+    serveWaiting()
+    const end = await firstOf(gone.signal, session.signal, upstream.closed)
+    if (end.side === 'cut') {
+      await farewell(session.signal.reason as Cut)
+      return
+    }
+    if (end.side === 'client') {
+      session.end(end.error === undefined ? 'client-closed' : 'client-failed', end.error)
+      return
+    }
+    session.end(end.error === undefined ? 'upstream-closed' : 'upstream-failed', end.error)
+    transport.disconnect(disconnectReasons.byApplication, 'the resource closed the connection')
+  }
+
+  /** The client is told at once; what runs at the resource has half of the farewell to end by itself. */
+  const farewell = async (cut: Cut): Promise<void> => {
+    for (const channel of channels) channel.farewell(cut)
+    transport.disconnect(disconnectReasons.byApplication, `${cut.message}. ${cut.hint}`)
+    await new Promise<void>((resolve) => {
+      host.clock.startTimer(host.limits.farewellMs / 2, resolve)
+    })
+    for (const channel of channels) channel.kill()
+  }
+
+  return {
+    begin(connection) {
+      downstream = connection
+      whole = run().catch((error: unknown) => refuse(toSallyportError(error)))
+    },
+    open: serve,
+    globalRequest: (_name, _payload, answer) => answer(false),
+    async end(error) {
+      gone.abort(new SallyportError('protocol-violation', 'the client left', { cause: error }))
+      await whole
+    },
+  }
+}
+
+function openChannel(relayed: Relayed, opening: Opening, channels: Set<RelayedChannel>): void {
+  if (opening.type === 'session') {
+    const channel: SessionChannel = new SessionChannel(relayed, opening, () =>
+      channels.delete(channel),
+    )
+    channels.add(channel)
+    return
+  }
+  opening.refuse(1, 'that is not possible here')
+}
+
+type End =
+  | { readonly side: 'cut' }
+  | { readonly side: 'client' | 'upstream'; readonly error: Error | undefined }
+
+function firstOf(
+  gone: AbortSignal,
+  cut: AbortSignal,
+  upstreamClosed: Promise<Error | undefined>,
+): Promise<End> {
+  return new Promise((resolve) => {
+    const onCut = (): void => resolve({ side: 'cut' })
+    const onGone = (): void => {
+      const { cause } = gone.reason as SallyportError
+      resolve({ side: 'client', error: cause as Error | undefined })
+    }
+    if (cut.aborted) onCut()
+    if (gone.aborted) onGone()
+    cut.addEventListener('abort', onCut, { once: true })
+    gone.addEventListener('abort', onGone, { once: true })
+    void upstreamClosed.then((error) => resolve({ side: 'upstream', error }))
+  })
+}
+
+/** Waits, but no longer than a farewell may take. */
+function within({ clock, limits }: Host, wait: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = clock.startTimer(limits.farewellMs, resolve)
+    void wait.then(() => {
+      timer.cancel()
+      resolve()
+    })
+  })
+}
+
+function cutError(cut: Cut): SallyportError {
+  return new SallyportError('access-denied', `cut during the login: ${cut.reason}`, {
+    clientMessage: cut.message,
+    hint: cut.hint,
+  })
+}

@@ -1,0 +1,162 @@
+/** What runs in one channel, as the audit has it: one activity with one outcome, a recording, and whoever watches the bytes. */
+import type { Outcome, OutcomeStatus } from '../../activity.ts'
+import type { Recording } from '../../session.ts'
+import type { ChannelObserver } from '../observe/channel-observer.ts'
+import { decideCommand } from '../observe/command-rules.ts'
+import { newOutcome, reportChannel } from '../observe/sources.ts'
+import { observeChannel } from '../observe.ts'
+import type { Relayed } from '../relay.ts'
+import type { Flow } from './flow.ts'
+import type { Exit, Terminal } from './requests.ts'
+
+const titleCharactersMax = 256
+
+export class Program {
+  /** Set where the resource's rules refuse it: what to tell the client. It must not be started. */
+  readonly refusal: string | undefined
+  readonly #relayed: Relayed
+  readonly #flow: Flow
+  readonly #activity: number
+  readonly #startedMs: number
+  readonly #recording: Recording | undefined
+  readonly #observer: ChannelObserver | undefined
+  readonly #recordsInput: boolean = false
+  readonly #observesInput: boolean = false
+  #inputTaken = true
+  readonly #outcome: Outcome = newOutcome()
+  #isSettled = false
+  #exit: Exit | undefined
+
+  constructor(
+    relayed: Relayed,
+    what: { readonly kind: 'shell' | 'exec' | 'subsystem'; readonly line?: Buffer },
+    terminal: Terminal | undefined,
+    flow: Flow,
+  ) {
+    const { session, host } = relayed
+    this.#relayed = relayed
+    this.#flow = flow
+    this.#startedMs = host.clock.monotonicMs()
+    const line = what.line ?? Buffer.alloc(0)
+    const channel = flow.client.localId
+    this.#activity = reportChannel(
+      session,
+      {
+        kind: what.kind === 'exec' ? 'command' : 'channel',
+        ...{ operation: what.kind, channel, text: line },
+      },
+      host.limits.inlineTextBytesMax,
+    )
+    const text = line.toString('utf8')
+    this.refusal = refusalOf(relayed, what.kind, text)
+    if (this.refusal !== undefined) {
+      this.#outcome.errorCode = 'not-allowed'
+      this.#settle('skipped')
+      return
+    }
+    // What was typed reaches the recording when it is known whether it was shown.
+    const isTyped = terminal !== undefined
+    this.#recordsInput = session.ssh?.recordInput === true
+    const observed = observeChannel(session, host.clock, {
+      kind: what.kind,
+      command: text,
+      hasTerminal: isTyped,
+      channel,
+      ...(this.#recordsInput ? { onInput: (bytes, isHidden) => this.#typed(bytes, isHidden) } : {}),
+    })
+    this.#observer = observed?.observer
+    if (observed?.isFileTransfer === true) return
+    this.#recording = session.record(isTyped ? 'terminal' : 'stream', {
+      activity: this.#activity,
+      title: (what.kind === 'shell' ? 'shell' : text).slice(0, titleCharactersMax),
+      ...terminal,
+    })
+    this.#observesInput = isTyped
+  }
+
+  /** Before the bytes are forwarded. False: the recording asks to wait. */
+  fromClient(bytes: Buffer): boolean {
+    this.#inputTaken = true
+    this.#observer?.fromClient(bytes)
+    if (this.#recordsInput && !this.#observesInput) this.#typed(bytes, false)
+    return this.#inputTaken
+  }
+
+  fromUpstream(bytes: Buffer, extended: number): boolean {
+    if (extended === 0) this.#observer?.fromUpstream(bytes)
+    return this.#recording?.write(extended === 0 ? 'upstream' : 'upstream-error', bytes) ?? true
+  }
+
+  #typed(bytes: Buffer, isHidden: boolean): void {
+    const isTaken = this.#recording?.write(isHidden ? 'client-hidden' : 'client', bytes)
+    if (isTaken === false) this.#inputTaken = false
+  }
+
+  resize({ columns, rows }: { columns: number; rows: number }): void {
+    this.#recording?.resize(columns, rows)
+  }
+
+  mark(label: string): void {
+    this.#recording?.mark(label)
+  }
+
+  exited(exit: Exit): void {
+    this.#exit ??= exit
+  }
+
+  /** The resource does not start it. */
+  refused(): void {
+    this.#outcome.errorText = 'the resource refused to start it'
+    this.#settle('error')
+  }
+
+  /** It is over; `otherwise` is how it went if it did not say. */
+  end(otherwise: OutcomeStatus | undefined): void {
+    const exit = this.#exit
+    if (exit === undefined) this.#settle(otherwise ?? 'unknown')
+    else if ('status' in exit) {
+      this.#outcome.tag = `exit ${exit.status}`
+      this.#settle(exit.status === 0 ? 'ok' : 'error')
+    } else {
+      this.#outcome.tag = `signal ${exit.signal}`
+      this.#settle('error')
+    }
+  }
+
+  #settle(status: OutcomeStatus): void {
+    if (this.#isSettled) return
+    this.#isSettled = true
+    this.#observer?.end()
+    this.#recording?.end()
+    const { session, host } = this.#relayed
+    const outcome = this.#outcome
+    outcome.status = status
+    outcome.bytesUp = this.#flow.bytesUp
+    outcome.bytesDown = this.#flow.bytesDown
+    outcome.durationUs = Math.round((host.clock.monotonicMs() - this.#startedMs) * 1000)
+    session.settle(this.#activity, outcome)
+  }
+}
+
+/** What the resource's rules say of it, in words for the client. */
+function refusalOf(relayed: Relayed, kind: string, text: string): string | undefined {
+  const { session } = relayed
+  if (session.ssh === undefined) return undefined
+  const { resource, level } = session.labels
+  const hint = 'Ask the owner of the resource, or for a level that allows it: sally request'
+  const allowed = session.ssh.allow
+  if (kind === 'shell' && allowed !== undefined) {
+    return `sallyport: ${resource} takes single commands at level ${level}, and no shell. ${hint}`
+  }
+  if (kind === 'subsystem' && allowed !== undefined) {
+    const isAllowed = decideCommand(`subsystem ${text}`, session.ssh) === 'allowed'
+    return isAllowed
+      ? undefined
+      : `sallyport: ${resource} takes single commands at level ${level}, and no ${text}. ${hint}`
+  }
+  if (kind !== 'exec') return undefined
+  const decision = decideCommand(text, session.ssh)
+  if (decision === 'allowed') return undefined
+  const why = decision === 'denied' ? 'is denied' : 'is not among the allowed ones'
+  return `sallyport: that command ${why} on ${resource} at level ${level}. ${hint}`
+}

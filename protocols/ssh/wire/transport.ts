@@ -1,0 +1,304 @@
+/**
+ * One SSH connection as packets (RFC 4253): versions, key exchange, encryption, rekeying. What belongs to authentication and channels
+ * passes as payloads, unread. This is the one place where ssh2 is reached into; each reach says why.
+ */
+import type { Duplex } from 'node:stream'
+import { SallyportError } from '../../kit/errors.ts'
+import type { HostKey } from '../../engine.ts'
+import { disconnectMessage, messages, serverSignatureAlgorithms } from '../wire.ts'
+import { clientAlgorithms, serverAlgorithms, signInAlgorithms } from './algorithms.ts'
+import { plainAlgorithm } from './host-key.ts'
+import {
+  Protocol,
+  sendPacket,
+  type LibraryHostKey,
+  type LibraryOptions,
+  type LibraryProtocol,
+} from './library.ts'
+
+export interface TransportHandlers {
+  /** The first key exchange is done. */
+  ready(): void
+  /** A message of a service (RFC 4250, 4.1.2: 5, 6 and everything from 50). What it throws ends the connection. */
+  message(type: number, payload: Buffer): void
+  /** The socket takes more again. */
+  drained(): void
+  /** Once: there is nothing more to send or to come. */
+  closed(error: Error | undefined): void
+}
+
+export type TransportRole =
+  | { readonly side: 'server'; readonly hostKeys: readonly HostKey[] }
+  | {
+      readonly side: 'client'
+      /** Algorithms of host keys to ask for. */
+      readonly hostKeyAlgorithms: readonly string[]
+      /** The key whose signature the library shall check, or undefined to refuse the host. */
+      readonly verifyHost: (shown: Buffer) => Buffer | undefined
+    }
+
+/** Bytes under one set of keys (RFC 4344, 3.2 would allow more; so many take seconds). */
+const rekeyBytes = 1024 * 1024 * 1024
+/** Replies that a peer does not read: past it, nothing is read from that peer. */
+const unreadRepliesBytesMax = 8 * 1024 * 1024
+
+export class Transport {
+  readonly #socket: Duplex
+  readonly #handlers: TransportHandlers
+  readonly #protocol: LibraryProtocol
+  #corked = false
+  #over = false
+  #ending = false
+  #handshakes = 0
+  #bytes = 0
+  #remoteVersion = ''
+  #signatureAlgorithms: readonly string[] | undefined
+  #error: Error | undefined
+
+  constructor(socket: Duplex, role: TransportRole, handlers: TransportHandlers) {
+    this.#socket = socket
+    this.#handlers = handlers
+    const common: Omit<LibraryOptions, 'server' | 'offer'> = {
+      ident: 'Sallyport',
+      onWrite: (bytes) => this.#write(bytes),
+      onError: (error) => this.#fail(error),
+      onHeader: ({ versions }) => {
+        this.#remoteVersion = versions.software.slice(0, 255)
+      },
+      onHandshakeComplete: () => this.#onKeys(role.side),
+      messageHandlers: {
+        DISCONNECT: (_protocol, reason, text) => {
+          if (reason !== 11) this.#error ??= new Error(`the peer left (${reason}): ${text}`)
+          this.#end()
+        },
+        EXT_INFO: (_protocol, extensions) => {
+          const found = extensions.find(({ name }) => name === 'server-sig-algs')
+          this.#signatureAlgorithms ??= found?.algs
+        },
+      },
+    }
+    this.#protocol =
+      role.side === 'server'
+        ? this.#createServer(common, role.hostKeys)
+        : this.#createClient(common, role.hostKeyAlgorithms, role.verifyHost)
+    const pass = this.#protocol._onPayload
+    // The library's own layers of authentication and channels are not used.
+    this.#protocol._onPayload = (payload) => {
+      const type = payload[0]
+      if (type !== undefined && (type >= 50 || type === 5 || type === 6)) {
+        if (!this.#over) handlers.message(type, this.#protocol._packetRW.read.read(payload))
+      } else pass(payload)
+    }
+    socket.on('error', (error) => {
+      this.#error ??= error
+    })
+    socket.on('close', () => this.#close())
+    socket.on('end', () => this.#end())
+    socket.on('drain', () => {
+      if (this.#over) return
+      socket.resume()
+      handlers.drained()
+    })
+  }
+
+  /** Sends our version and begins to read. */
+  start(): void {
+    if (this.#over) return
+    this.#protocol.start?.()
+    this.#socket.on('data', (chunk: Buffer) => {
+      if (this.#over || this.#ending) return
+      try {
+        this.#count(chunk.length)
+        this.#protocol.parse(chunk, 0, chunk.length)
+      } catch (error) {
+        this.#refuse(error as Error)
+      }
+    })
+    this.#socket.resume()
+  }
+
+  /** The hash of the first exchange: what a client signs to prove itself here and nowhere else. */
+  get sessionId(): Buffer {
+    return this.#protocol._kex!.sessionID
+  }
+
+  get remoteVersion(): string {
+    return this.#remoteVersion
+  }
+
+  /** What a server says it takes (RFC 8308); undefined if it does not say. */
+  get signatureAlgorithms(): readonly string[] | undefined {
+    return this.#signatureAlgorithms
+  }
+
+  get isOver(): boolean {
+    return this.#over || this.#ending
+  }
+
+  /** The peer does not take what was sent already. `drained` follows. */
+  get isCongested(): boolean {
+    return this.#socket.writableNeedDrain
+  }
+
+  send(payload: Buffer): void {
+    if (this.isOver) return
+    const { write } = this.#protocol._packetRW
+    const start = write.allocStart
+    const packet = write.alloc(payload.length)
+    packet.set(payload, start)
+    sendPacket(this.#protocol, write.finalize(packet))
+  }
+
+  /** CHANNEL_DATA, or CHANNEL_EXTENDED_DATA where `extended` is not 0; the one copy is into the packet. */
+  sendData(channel: number, extended: number, bytes: Buffer, start: number, end: number): void {
+    if (this.isOver) return
+    const { write } = this.#protocol._packetRW
+    let at = write.allocStart
+    const length = end - start
+    const packet = write.alloc((extended === 0 ? 9 : 13) + length)
+    packet[at++] = extended === 0 ? messages.channelData : messages.channelExtendedData
+    at = packet.writeUInt32BE(channel, at)
+    if (extended !== 0) at = packet.writeUInt32BE(extended, at)
+    at = packet.writeUInt32BE(length, at)
+    bytes.copy(packet, at, start, end)
+    sendPacket(this.#protocol, write.finalize(packet))
+  }
+
+  /** Says why and ends. Also in the middle of a key exchange. */
+  disconnect(reason: number, text: string): void {
+    if (this.isOver) return
+    const payload = disconnectMessage(reason, text)
+    const { write } = this.#protocol._packetRW
+    const start = write.allocStartKEX
+    const packet = write.alloc(payload.length, true)
+    packet.set(payload, start)
+    sendPacket(this.#protocol, write.finalize(packet, true), true)
+    this.#end()
+  }
+
+  destroy(error?: Error): void {
+    this.#error ??= error
+    this.#socket.destroy()
+    this.#close()
+  }
+
+  #createServer(
+    common: Omit<LibraryOptions, 'server' | 'offer'>,
+    hostKeys: readonly HostKey[],
+  ): LibraryProtocol {
+    const keys: Record<string, LibraryHostKey> = Object.create(null) as Record<
+      string,
+      LibraryHostKey
+    >
+    for (const key of hostKeys) {
+      keys[key.algorithm] ??= {
+        // The value of the signature is ready as it is: a type that the library knows would be converted.
+        type: 'ready',
+        getPublicSSH: () => key.publicKey,
+        sign: (data) => {
+          const kex = this.#protocol._kex!
+          // The signature of a certificate's key carries the plain algorithm; the library would write the negotiated one.
+          kex.negotiated.serverHostKey = plainAlgorithm(key.algorithm)
+          // The library's list of algorithms lacks a comma and a few of its members: ours is sent instead.
+          this.#extensionsWanted = kex.remoteExtInfoEnabled
+          kex.remoteExtInfoEnabled = false
+          return key.sign(data)
+        },
+      }
+    }
+    const offer = serverAlgorithms(Object.keys(keys))
+    return new Protocol({ ...common, server: true, offer, hostKeys: keys })
+  }
+
+  #extensionsWanted = false
+
+  #createClient(
+    common: Omit<LibraryOptions, 'server' | 'offer'>,
+    hostKeyAlgorithms: readonly string[],
+    verifyHost: (shown: Buffer) => Buffer | undefined,
+  ): LibraryProtocol {
+    const hostVerifier = (shown: Buffer): boolean => {
+      const key = verifyHost(shown)
+      if (key === undefined) return false
+      const kex = this.#protocol._kex!
+      const { negotiated } = kex
+      negotiated.serverHostKey = plainAlgorithm(negotiated.serverHostKey)
+      if (!key.equals(shown)) {
+        // A certificate: the exchange's hash is over all of it (the first read), the signature is of the key in it (every later one).
+        let reads = 0
+        Object.defineProperty(kex, '_hostKey', {
+          configurable: true,
+          get: () => (reads++ === 0 ? shown : key),
+          set() {},
+        })
+      }
+      return true
+    }
+    const offer = clientAlgorithms(hostKeyAlgorithms)
+    return new Protocol({ ...common, server: false, offer, hostVerifier })
+  }
+
+  #onKeys(side: 'server' | 'client'): void {
+    this.#bytes = 0
+    if (this.#handshakes++ > 0) return
+    if (side === 'server' && this.#extensionsWanted) {
+      this.send(serverSignatureAlgorithms(signInAlgorithms))
+    }
+    this.#handlers.ready()
+  }
+
+  /** Packets of one turn leave in one write. */
+  #write(bytes: Buffer): void {
+    const socket = this.#socket
+    if (this.#over || socket.destroyed || !socket.writable) return
+    if (!this.#corked) {
+      this.#corked = true
+      socket.cork()
+      process.nextTick(() => {
+        this.#corked = false
+        socket.uncork()
+      })
+    }
+    socket.write(bytes)
+    this.#count(bytes.length)
+    if (socket.writableLength > unreadRepliesBytesMax) socket.pause()
+  }
+
+  #count(bytes: number): void {
+    this.#bytes += bytes
+    if (this.#bytes < rekeyBytes || this.#handshakes === 0) return
+    this.#bytes = 0
+    // Not from within the library's own write or read.
+    setImmediate(() => {
+      if (!this.isOver && this.#protocol._kexinit === undefined) this.#protocol.rekey()
+    })
+  }
+
+  /** The library has said goodbye by itself. */
+  #fail(error: Error): void {
+    this.#error ??= error
+    this.#end()
+  }
+
+  #refuse(error: Error): void {
+    this.#error ??= error
+    const text = error instanceof SallyportError ? error.clientMessage : 'protocol error'
+    if (this.#protocol._destruct === undefined) this.#end()
+    else this.disconnect(2, text)
+  }
+
+  #end(): void {
+    if (this.#ending) return
+    this.#ending = true
+    this.#socket.end()
+    // What still comes is read and dropped: unread bytes would turn our close into a reset.
+    this.#socket.resume()
+  }
+
+  #close(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#protocol.cleanup()
+    this.#handlers.closed(this.#error)
+  }
+}
