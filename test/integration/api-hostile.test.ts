@@ -91,7 +91,8 @@ describe.each(names)('%s', (name) => {
     }
   }, 60_000)
 
-  test.runIf(route.body !== undefined)('takes no field that it does not know', async () => {
+  if (route.body === undefined) return
+  test('takes no field that it does not know', async () => {
     for (const extra of [
       { realm: 'other' },
       { state: 'active', roles: ['admin'], id: unknownId },
