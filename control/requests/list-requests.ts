@@ -19,9 +19,12 @@ const place = z.tuple([z.int().nonnegative(), id])
 
 const isDecider = `person_id <> $2 and ($3 = any(approver_people) or approver_groups && $4::text[])`
 const hasDecided = `decisions @> jsonb_build_array(jsonb_build_object('personId', $2::text))`
+/** Whose yes lapsed may say it again. */
+const hasSaid = `exists (select from jsonb_array_elements(decisions) as said
+  where said ->> 'personId' = $2::text and not said ? 'lapsed')`
 const conditionOf = {
   asked: 'and person_id = $2',
-  decide: `and ${isDecider} and state = 'pending' and answer_by_ms > $5 and not ${hasDecided}`,
+  decide: `and ${isDecider} and state = 'pending' and answer_by_ms > $5 and not ${hasSaid}`,
   all: `and ($6 or person_id = $2 or ${isDecider} or ${hasDecided})`,
 } as const
 const conditionOfState = {
