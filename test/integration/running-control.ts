@@ -20,6 +20,7 @@ import {
   type RunningControl,
 } from '../../control/start-control.ts'
 import { systemClock, type Clock } from '../../protocols/kit/clock.ts'
+import { seedStores } from '../seed-stores.ts'
 
 export interface TestCaller {
   readonly certificatePem?: string
@@ -95,6 +96,9 @@ export async function startTestControl(
     clock,
     validateAnswers: true,
     ...more,
+  }
+  if (more.databaseUrl === undefined && more.dataDir === undefined) {
+    await seedStores(join(options.dataDir, 'store'))
   }
   const running = await startControl(options)
   const admin = openApi(readHome({ SALLY_HOME: join(directory, 'admin') }))
