@@ -50,7 +50,7 @@ import { createMetrics } from './server/metrics.ts'
 import { openApiServer } from './server/open-api-server.ts'
 import { openOperationsServer } from './server/open-operations-server.ts'
 import { createRateLimit } from './server/rate-limit.ts'
-import { readChecks } from './server/readiness.ts'
+import { readChecks, shareChecks } from './server/readiness.ts'
 import { issueControlCertificate, keepRenewed } from './server/server-certificate.ts'
 import { countLiveSessions } from './sessions/count-live-sessions.ts'
 import { openStores, type Stores } from './store/store.ts'
@@ -206,7 +206,7 @@ async function start(
 
   const provider =
     options.login === undefined ? undefined : createIdentityProvider(options.login, { clock, demo })
-  const checks = () => readChecks({ control, stores, hub, isStopping })
+  const checks = shareChecks(() => readChecks({ control, stores, hub, isStopping }))
   const countJoin = createRateLimit({
     clock,
     perAddressMax: 10,

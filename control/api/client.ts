@@ -29,6 +29,8 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
     keepAlive: true,
     maxSockets: 8,
     ca: options.authorityPem,
+    // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 in somebody's environment would undo what is not said.
+    rejectUnauthorized: true,
     minVersion: 'TLSv1.3',
     ...(options.certificatePem === undefined ? {} : { cert: options.certificatePem }),
     ...(options.privateKeyPem === undefined ? {} : { key: options.privateKeyPem }),

@@ -13,6 +13,8 @@ const bodiless = new Set([204, 205, 304])
 export function createIssuerFetch(authorityPem: string | undefined): CustomFetch {
   const agent = new Agent({
     maxSockets: 16,
+    // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
+    rejectUnauthorized: true,
     ...(authorityPem === undefined ? {} : { ca: authorityPem }),
   })
   return (address, { method, headers, body, signal }) =>
