@@ -20,7 +20,7 @@ let proxy: TestProxy
 
 beforeAll(async () => {
   site = await startTestControl()
-  whole = await site.addPerson('whole@example.test', ['engineer', 'admin', 'auditor'])
+  whole = await site.addSignedIn('whole@example.test', ['engineer', 'admin', 'auditor'])
   dev = await site.addPerson('dev@example.test', ['engineer'])
   other = await site.addPerson('oncall@example.test', ['engineer'])
   proxy = await site.addProxy()
