@@ -34,7 +34,6 @@ export async function revokeCertificate(
     if (loginId !== null) await markLoginsEnded(sql, realm, { loginId }, how)
     const which = loginId === null ? { serial } : { loginId }
     const revoked = await markCertificatesRevoked(sql, realm, which, how)
-    // An expired one needs no event; the record of what was done stays.
     await appendControlAction(sql, control.chain, actor, {
       action: 'certificate.revoked',
       target: serial,
@@ -52,8 +51,9 @@ export interface RevokedCertificate {
 }
 
 /**
- * Revokes people's certificates that still run: one, or all of a person or of a login; and what was made with them: connect tokens, with the
- * sessions that they let in, and with a person all their tokens. Chain and feed are the caller's.
+ * Revokes people's certificates: one, or all of a login, also those that have expired, for the sessions that they opened last as long as
+ * their grants; or those of a person that still run, whose sessions end with the person. And what was made with them: connect tokens,
+ * with the sessions that they let in, and with a person all their tokens. Chain and feed are the caller's.
  */
 export async function markCertificatesRevoked(
   sql: Sql,
@@ -65,7 +65,8 @@ export async function markCertificatesRevoked(
     `update certificates set revoked_at_ms = $4, revoked_by = $5, revoke_reason = $6
      where realm = $1 and kind = 'person'
        and (serial = $2 or holder_id = $3::uuid or login_id = $7::uuid)
-       and revoked_at_ms is null and expires_at_ms > $4
+       and revoked_at_ms is null
+       and (expires_at_ms > $4 or serial = $2 or login_id = $7::uuid)
      returning serial, expires_at_ms as "expiresAtMs"`,
     [
       ...[realm, which.serial ?? null, which.holderId ?? null],

@@ -1,5 +1,6 @@
 import { createPublicKey, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createKeyAndRequest } from '../../certs/request.ts'
 import type { FeedEvent, ToProxy } from '../../control/api/feed.ts'
 import { verifyToken } from '../../control/api/tokens.ts'
 import { trimFeed } from '../../control/feed/trim-feed.ts'
@@ -147,6 +148,33 @@ describe.each(['embedded', 'postgres'] as const)('the feed over the %s store', (
     expect(
       other.messages.flatMap((message) => (message.kind === 'events' ? message.events : [])),
     ).toEqual([])
+  })
+
+  test('a certificate that has expired is revoked for the sessions that it opened', async () => {
+    await make()
+    const client = await listen()
+    const { position } = await client.next('resync')
+    const { requestPem } = await createKeyAndRequest()
+    const { serial } = await site.admin.call('certificateIssue', {
+      params: { id: dev.person.id },
+      body: { requestPem, forMs: 60_000 },
+    })
+    site.clock.shiftMs = 120_000
+    try {
+      const revoke = () =>
+        site.admin.call('certificateRevoke', { params: { serial }, body: { reason: 'stolen' } })
+      await revoke()
+      const ofIt = (events: FeedEvent[]) =>
+        events.filter((event) => event.kind === 'certificate-revoked' && event.serial === serial)
+      const told = await client.next('events', ({ events }) => ofIt(events).length > 0)
+      expect(told.position).toBeGreaterThan(position)
+      // Once: whoever revokes it again changes nothing.
+      await revoke()
+      const resync = await (await listen()).next('resync')
+      expect(ofIt(resync.events)).toHaveLength(1)
+    } finally {
+      site.clock.shiftMs = 0
+    }
   })
 
   test('a cursor that is kept reads on without a resync', async () => {
