@@ -223,7 +223,7 @@ async function start(
     ...requestHandlers(control),
     ...tokenHandlers(control),
     ...sessionHandlers(control, (id) => getSession(audit.context, id, { personId: undefined })),
-    ...proxyHandlers(control, countJoin),
+    ...proxyHandlers(control, countJoin, proxies),
     ...loginHandlers({ control, provider, proxy: options.proxyAddress }),
     ...actionHandlers(control),
     ...audit.handlers,

@@ -2,7 +2,11 @@
 import { once } from 'node:events'
 import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createKeyAndRequest } from '../../certs/request.ts'
 import { problem } from '../../control/api/problem.ts'
+import { renewProxy } from '../../control/issue/join-proxy.ts'
+import { runSally } from '../run-sally.ts'
+import { connectFeed, type FeedClient } from './feed-client.ts'
 import {
   resourceNamed,
   startTestControl,
@@ -192,6 +196,87 @@ test('one that hangs up while control looks who it is takes no room', async () =
   expect(await call.finish()).toBe('200')
   call.socket.destroy()
 })
+
+describe('a proxy whose key was stolen', () => {
+  test('is shut out with every certificate that the thief renewed', async () => {
+    const stolen = await site.addProxy()
+    const honest = await site.addProxy()
+    const renewed = await renew(stolen)
+    const feeds = await Promise.all([feedOf(renewed), feedOf(honest)])
+    for (const feed of feeds) {
+      feed.send({ kind: 'hello', cursor: 0, version: 'test', bootEpoch: 'x' })
+      await feed.next('heartbeat')
+    }
+    const { proxyId } = stolen.joined
+    const revokeIt = () =>
+      site.admin.call('proxyRevoke', { params: { id: proxyId }, body: { reason: 'stolen' } })
+    await revokeIt()
+    await expect.poll(() => feeds[0].closed, { timeout: 5_000 }).toMatchObject({ code: 1008 })
+    for (const thief of [stolen, renewed]) {
+      await expect(feedOf(thief)).rejects.toThrow('status 401')
+      const { status } = await site.ask(thief, 'POST', '/v1/proxy/renew', {})
+      expect(status).toBe(401)
+    }
+    await expect(renew(renewed)).rejects.toMatchObject({ code: 'evidence-invalid' })
+
+    // Nobody else is, and it is on record once.
+    expect(feeds[1].closed).toBeUndefined()
+    feeds[1].close()
+    await revokeIt()
+    const { items } = await site.admin.call('auditActions', { query: { limit: 20 } })
+    const actions = items.filter(({ action }) => action === 'proxy.revoked')
+    expect(actions).toMatchObject([{ target: proxyId, details: { reason: 'stolen' } }])
+    const groups = await site.admin.call('groups')
+    const states = new Map(groups.items[0]!.proxies.map(({ id, state }) => [id, state]))
+    expect(states.get(proxyId)).toBe('revoked')
+    expect(states.get(honest.joined.proxyId)).not.toBe('revoked')
+    const unknown = { id: '00000000-0000-4000-8000-000000000000' }
+    await expect(
+      site.admin.call('proxyRevoke', { params: unknown, body: reason }),
+    ).rejects.toMatchObject({ code: 'not-found' })
+  })
+
+  test('gets no certificate by a renewal that was under way', async () => {
+    const { joined, api } = await site.addProxy()
+    const { proxyId: id, group } = joined
+    await site.admin.call('proxyRevoke', { params: { id }, body: reason })
+    const late = renewProxy(site.running.control, { id, name: 'edge', group }, '', await requests())
+    await expect(late).rejects.toMatchObject({ code: 'not-allowed' })
+    api.close()
+  })
+
+  test('can be told by its first characters', async () => {
+    const { joined } = await site.addProxy()
+    const { home } = site.options.admin!
+    const run = await runSally(
+      ['proxy', 'revoke', joined.proxyId.slice(0, 8), '--reason', 'a test'],
+      { home },
+    )
+    expect(run.stderr).toContain('sally proxy join-token')
+    expect(run.stdout).toContain(joined.proxyId)
+    const list = await runSally(['proxy', 'list'], { home })
+    expect(list.stdout).toMatch(new RegExp(`${joined.proxyId.slice(0, 6)}.* revoked`))
+  })
+})
+
+async function requests() {
+  const [client, server] = await Promise.all([createKeyAndRequest(), createKeyAndRequest()])
+  const bodies = { clientRequestPem: client.requestPem, serverRequestPem: server.requestPem }
+  return { ...bodies, privateKeyPem: client.privateKeyPem }
+}
+
+/** As the proxy does it, and as its thief would. */
+async function renew({ certificatePem, privateKeyPem: key }: Required<TestCaller>) {
+  const { privateKeyPem, ...body } = await requests()
+  const api = site.open({ certificatePem, privateKeyPem: key })
+  const renewed = await api.call('proxyRenew', { body })
+  return { certificatePem: renewed.clientCertificatePem, privateKeyPem }
+}
+
+function feedOf(caller: TestCaller): Promise<FeedClient> {
+  const { certificatePem } = site.running.control.keys.authorities.control
+  return connectFeed({ url: site.running.url, authorityPem: certificatePem }, caller)
+}
 
 async function insertSession(id: string): Promise<void> {
   const { audit } = site.running.stores

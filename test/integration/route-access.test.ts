@@ -67,6 +67,7 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   groups: ['admin', 'auditor'],
   groupCreate: ['admin'],
   joinToken: ['admin'],
+  proxyRevoke: ['admin'],
   proxyJoin: 'anyone',
   proxyRenew: ['proxy'],
   proxySegments: ['proxy'],
