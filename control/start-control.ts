@@ -52,6 +52,7 @@ import { openOperationsServer } from './server/open-operations-server.ts'
 import { createRateLimit } from './server/rate-limit.ts'
 import { readChecks, shareChecks } from './server/readiness.ts'
 import { issueControlCertificate, keepRenewed } from './server/server-certificate.ts'
+import { trimTokens } from './tokens/trim-tokens.ts'
 import { countLiveSessions } from './sessions/count-live-sessions.ts'
 import { openStores, type Stores } from './store/store.ts'
 
@@ -206,6 +207,10 @@ async function start(
 
   const provider =
     options.login === undefined ? undefined : createIdentityProvider(options.login, { clock, demo })
+  for (const danger of ['trustUnmarkedEmails', 'missingGroupsMeanNone', 'linkByEmail'] as const) {
+    if (options.login?.[danger] === true)
+      log.warn({ danger }, 'the identity provider is trusted further than usual')
+  }
   const checks = shareChecks(() => readChecks({ control, stores, hub, isStopping }))
   const countJoin = createRateLimit({
     clock,
@@ -312,6 +317,8 @@ function keepTrimmed(control: Control): () => void {
   const trim = (): void => {
     trimFeed(state, realm, nowMs(clock) - settings.feedRetentionMs)
       .catch((error: unknown) => log.warn({ error: String(error) }, 'the feed was not trimmed'))
+      .then(() => trimTokens(control))
+      .catch((error: unknown) => log.warn({ error: String(error) }, 'old tokens were not deleted'))
       .finally(() => {
         if (!stopped) timer = clock.startTimer(trimEveryMs, trim)
       })

@@ -44,10 +44,9 @@ export async function readFullState(
     const certificates = await sql.query<CertificateRow>(
       `select serial, revoked_at_ms as "orderedAtMs", expires_at_ms as "expiresAtMs"
        from certificates where realm = $1 and kind = 'person'
-         and revoked_at_ms is not null
-         and (expires_at_ms > $2 or revoked_at_ms >= expires_at_ms and revoked_at_ms > $3)
+         and revoked_at_ms is not null and (expires_at_ms > $2 or revoked_at_ms > $3)
        order by serial`,
-      // One that was revoked after its end was revoked for the sessions that it had opened.
+      // Also of those that have ended: what they let in lives as long as its grant.
       [realm, atMs - endedGrantsMs, atMs - usedTokenMs],
     )
     const tokens = await sql.query<CertificateRow>(

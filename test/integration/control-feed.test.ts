@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createKeyAndRequest } from '../../certs/request.ts'
 import type { FeedEvent, ToProxy } from '../../control/api/feed.ts'
 import { verifyToken } from '../../control/api/tokens.ts'
+import { endLogin } from '../../control/login/end-login.ts'
 import { trimFeed } from '../../control/feed/trim-feed.ts'
 import { sleep, systemClock } from '../../protocols/kit/clock.ts'
 import { connectFeed, follow, type FeedClient, type FeedTarget } from './feed-client.ts'
@@ -305,6 +306,24 @@ describe.each(['embedded', 'postgres'] as const)('the feed over the %s store', (
         .some((event) => event.kind === 'grant-revoked' && event.grantId === grant.id)
       expect(seen).toBe(true)
     }
+  })
+
+  test('a sign-in that ends cuts what its certificates let in, also those that have ended', async () => {
+    const { control } = site.running
+    const wallMs = () => systemClock.wallMs() + 9 * 3_600_000
+    const later = { ...control, clock: { ...control.clock, wallMs } }
+    const operator = { id: randomUUID(), email: 'operator@example.test', remoteAddress: '' }
+    const { api, serial } = await site.addSignedIn('signed-in@example.test', ['engineer'])
+    const { login } = await api.call('whoami')
+    const client = await listen()
+    await client.next('resync', ({ more }) => !more)
+    // As where the identity provider refuses to go on.
+    const context = { control: later, provider: undefined, proxy: undefined }
+    await endLogin(context, operator, login!.id, 'disabled there')
+    const isIt = ({ events }: { events: FeedEvent[] }): boolean =>
+      events.some((event) => 'serial' in event && event.serial === serial)
+    await client.next('events', isIt)
+    await (await listen(await site.addProxy())).next('resync', isIt)
   })
 
   test('only a proxy’s certificate opens a feed', async () => {
