@@ -1,15 +1,24 @@
+import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
-/** Long runs: `SALLYPORT_LONG=1` (fuzz, faults and soak take minutes instead of seconds). */
-const project = (name: string, include: string[], testTimeout: number) => ({
+/** The servers that tests start read what they start with as compiled code, from their second start on. */
+const env = {
+  NODE_COMPILE_CACHE: join(import.meta.dirname, 'node_modules', '.cache', 'sallyport', 'code'),
+}
+
+/**
+ * `maxWorkers`: files at once. Those with servers of their own wait most of the time: three of them keep two processors busy.
+ * Long runs: `SALLYPORT_LONG=1` (fuzz, faults and soak take minutes instead of seconds).
+ */
+const project = (name: string, include: string[], testTimeout: number, maxWorkers?: number) => ({
   test: {
     name,
     include,
     testTimeout,
     hookTimeout: 120_000,
     pool: 'forks' as const,
-    // Two cores: integration files bring their own servers and run one after the other.
-    fileParallelism: name === 'unit',
+    env,
+    ...(maxWorkers === undefined ? {} : { maxWorkers }),
   },
 })
 
@@ -22,9 +31,9 @@ export default defineConfig({
         ['test/unit/**/*.test.ts', '{proxy,control,protocols,certs}/**/*.test.ts'],
         10_000,
       ),
-      project('conformance', ['test/conformance/**/*.test.ts'], 60_000),
-      project('integration', ['test/integration/**/*.test.ts'], 120_000),
-      project('faults', ['test/faults/**/*.test.ts'], 300_000),
+      project('conformance', ['test/conformance/**/*.test.ts'], 60_000, 2),
+      project('integration', ['test/integration/**/*.test.ts'], 120_000, 3),
+      project('faults', ['test/faults/**/*.test.ts'], 300_000, 2),
     ],
   },
 })

@@ -22,6 +22,8 @@ export interface ControlSettings {
   readonly joinTokenMs: number
   /** From the making of a connect token to its use at the latest. */
   readonly connectTokenMs: number
+  /** Tokens go this long after their end, at least 30 days. Default 90 days. */
+  readonly tokenRetentionMs: number
   /** Events that are older are deleted; a proxy that was away for longer takes the whole state. */
   readonly feedRetentionMs: number
 }
@@ -33,6 +35,7 @@ export const defaultSettings: ControlSettings = {
   proxyCertificateMs: 30 * dayMs,
   joinTokenMs: 15 * 60_000,
   connectTokenMs: 5 * 60_000,
+  tokenRetentionMs: 90 * dayMs,
   feedRetentionMs: 7 * dayMs,
 }
 

@@ -30,6 +30,10 @@ export const usage = `node control/main.ts [flags]
   --oidc-admin-group NAME      who is in it is an admin; may be repeated          SALLYPORT_OIDC_ADMIN_GROUPS
   --oidc-auditor-group NAME    the same for auditors (names by "," there)         SALLYPORT_OIDC_AUDITOR_GROUPS
   --oidc-link-by-email         a first sign-in takes over the local person of its verified address
+  --oidc-trust-unmarked-emails     DANGEROUS: for a provider that sends no email_verified, and lets nobody choose their address:
+                               an address of which it says nothing counts as verified (not with --oidc-link-by-email)
+  --oidc-missing-groups-mean-none  DANGEROUS: for a provider that leaves an empty groups claim out: who is sent without it is
+                               in no group, also where it is missing by mistake
   --metrics-listen HOST:PORT   /healthz /readyz /metrics, loopback only (default 127.0.0.1:9465)
   --drain DURATION             how long SIGTERM waits for requests (default 10s)
   --log-level LEVEL            ${logLevels.join(', ')} (default info)

@@ -50,8 +50,9 @@ import { createMetrics } from './server/metrics.ts'
 import { openApiServer } from './server/open-api-server.ts'
 import { openOperationsServer } from './server/open-operations-server.ts'
 import { createRateLimit } from './server/rate-limit.ts'
-import { readChecks } from './server/readiness.ts'
+import { readChecks, shareChecks } from './server/readiness.ts'
 import { issueControlCertificate, keepRenewed } from './server/server-certificate.ts'
+import { trimTokens } from './tokens/trim-tokens.ts'
 import { countLiveSessions } from './sessions/count-live-sessions.ts'
 import { openStores, type Stores } from './store/store.ts'
 
@@ -206,7 +207,11 @@ async function start(
 
   const provider =
     options.login === undefined ? undefined : createIdentityProvider(options.login, { clock, demo })
-  const checks = () => readChecks({ control, stores, hub, isStopping })
+  for (const danger of ['trustUnmarkedEmails', 'missingGroupsMeanNone', 'linkByEmail'] as const) {
+    if (options.login?.[danger] === true)
+      log.warn({ danger }, 'the identity provider is trusted further than usual')
+  }
+  const checks = shareChecks(() => readChecks({ control, stores, hub, isStopping }))
   const countJoin = createRateLimit({
     clock,
     perAddressMax: 10,
@@ -223,7 +228,7 @@ async function start(
     ...requestHandlers(control),
     ...tokenHandlers(control),
     ...sessionHandlers(control, (id) => getSession(audit.context, id, { personId: undefined })),
-    ...proxyHandlers(control, countJoin),
+    ...proxyHandlers(control, countJoin, proxies),
     ...loginHandlers({ control, provider, proxy: options.proxyAddress }),
     ...actionHandlers(control),
     ...audit.handlers,
@@ -312,6 +317,8 @@ function keepTrimmed(control: Control): () => void {
   const trim = (): void => {
     trimFeed(state, realm, nowMs(clock) - settings.feedRetentionMs)
       .catch((error: unknown) => log.warn({ error: String(error) }, 'the feed was not trimmed'))
+      .then(() => trimTokens(control))
+      .catch((error: unknown) => log.warn({ error: String(error) }, 'old tokens were not deleted'))
       .finally(() => {
         if (!stopped) timer = clock.startTimer(trimEveryMs, trim)
       })

@@ -2,11 +2,12 @@
  * The demo as a stranger runs it: started by its command, known by its `--ready` file, used through `sally` and psql.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { z } from 'zod'
+import { seedStores } from './seed-stores.ts'
 
 export const readyFile = z.strictObject({
   control: z.strictObject({ url: z.string() }),
@@ -57,12 +58,12 @@ const root = resolve(import.meta.dirname, '..')
 export async function startDemo(): Promise<DemoSite> {
   const directory = mkdtempSync(join(tmpdir(), 'sallyport-test-'))
   const file = join(directory, 'ready.json')
+  const data = join(directory, 'data')
+  mkdirSync(data)
+  await seedStores(join(data, 'control', 'store'))
   const demo = spawn(
     process.execPath,
-    [
-      join(root, 'deploy/demo.ts'),
-      ...['--ready', file, '--data-dir', join(directory, 'data'), '--ports', 'random'],
-    ],
+    [join(root, 'deploy/demo.ts'), ...['--ready', file, '--data-dir', data, '--ports', 'random']],
     { cwd: root, stdio: ['pipe', 'pipe', 'pipe'] },
   )
   let output = ''

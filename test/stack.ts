@@ -19,6 +19,7 @@ import { createSupervisor, type Supervisor } from '../deploy/supervisor.ts'
 import { systemClock as clock } from '../protocols/kit/clock.ts'
 import type { Limits } from '../protocols/kit/limits.ts'
 import { levels, type Level } from '../protocols/session.ts'
+import { seedStores } from './seed-stores.ts'
 
 export const stackDomain = 'access.test'
 export const stackResource = 'orders-db'
@@ -133,9 +134,13 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       },
       announce: quiet,
     }
+    const seeded =
+      options.environment?.['DATABASE_URL'] === undefined
+        ? seedStores(join(directory, 'control', 'store'))
+        : undefined
     const [passwords, site] = await Promise.all([
       startDatabase(cluster, supervisors.postgres),
-      startSite(siteOptions),
+      Promise.resolve(seeded).then(() => startSite(siteOptions)),
     ])
     bindSecrets(site.paths.proxy, cluster, passwords)
     const limits = { drainMs: 0, ...options.limits }

@@ -1,6 +1,7 @@
 /** The typed client of the API, derived from the routes. Used by `sally` and by proxies. */
 import { Agent, request } from 'node:https'
 import { errorCodes, SallyportError, type ErrorCode } from '../../protocols/kit/errors.ts'
+import { collectAnswer } from './collect-answer.ts'
 import { InvalidInput, problem } from './problem.ts'
 import { routes, type Answer, type Call, type Route, type RouteName } from './routes.ts'
 
@@ -29,6 +30,8 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
     keepAlive: true,
     maxSockets: 8,
     ca: options.authorityPem,
+    // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 in somebody's environment would undo what is not said.
+    rejectUnauthorized: true,
     minVersion: 'TLSv1.3',
     ...(options.certificatePem === undefined ? {} : { cert: options.certificatePem }),
     ...(options.privateKeyPem === undefined ? {} : { key: options.privateKeyPem }),
@@ -51,7 +54,7 @@ interface Exchange {
   body: Buffer
 }
 
-function exchange(
+async function exchange(
   options: ApiClientOptions,
   agent: Agent,
   route: Route,
@@ -66,46 +69,34 @@ function exchange(
     call.binaryBody ??
     (call.body === undefined ? undefined : Buffer.from(JSON.stringify(call.body)))
   const answerBytesMax = options.answerBytesMax ?? 256 * 1024 * 1024
-  return new Promise((resolve, reject) => {
-    const unreachable = (error: Error): void =>
-      reject(
-        new SallyportError('control-unreachable', `control at ${url.origin}: ${error.message}`, {
-          clientMessage: `control at ${url.origin} cannot be reached: ${error.message}`,
-          hint: 'check that it runs and that this machine can reach it: sally doctor',
-          cause: error,
-        }),
-      )
-    const outgoing = request(url, {
-      agent,
-      method: route.method,
-      timeout: options.timeoutMs ?? 30_000,
-      headers: {
-        ...(body === undefined
-          ? {}
-          : {
-              'content-type': route.binaryBody?.contentType ?? 'application/json',
-              'content-length': body.length,
-            }),
-        ...call.headers,
-      },
-    })
-    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in time')))
-    outgoing.on('error', unreachable)
-    outgoing.on('response', (response) => {
-      const chunks: Buffer[] = []
-      let bytes = 0
-      response.on('data', (chunk: Buffer) => {
-        bytes += chunk.length
-        if (bytes > answerBytesMax) outgoing.destroy(new Error('the answer is too long'))
-        else chunks.push(chunk)
-      })
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }),
-      )
-      response.on('error', unreachable)
-    })
-    outgoing.end(body)
+  const outgoing = request(url, {
+    agent,
+    method: route.method,
+    timeout: options.timeoutMs ?? 30_000,
+    headers: {
+      ...(body === undefined
+        ? {}
+        : {
+            'content-type': route.binaryBody?.contentType ?? 'application/json',
+            'content-length': body.length,
+          }),
+      ...call.headers,
+    },
   })
+  outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in time')))
+  const answer = collectAnswer(outgoing, answerBytesMax)
+  outgoing.end(body)
+  try {
+    const { response, body: answered } = await answer
+    return { status: response.statusCode ?? 0, body: answered }
+  } catch (error) {
+    const { message } = error as Error
+    throw new SallyportError('control-unreachable', `control at ${url.origin}: ${message}`, {
+      clientMessage: `control at ${url.origin} cannot be reached: ${message}`,
+      hint: 'check that it runs and that this machine can reach it: sally doctor',
+      cause: error,
+    })
+  }
 }
 
 function fillPath(path: string, params: unknown): string {

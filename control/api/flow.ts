@@ -80,7 +80,7 @@ export const flow = z.strictObject({
 })
 export type Flow = z.infer<typeof flow>
 
-/** The file that `sally flows apply` takes; it replaces all flows. The first flow that fits and asks for the fewest approvals decides. */
+/** The file that `sally flows apply` takes; it replaces all flows. Of the flows that fit and give the time that is asked for, the one with the fewest approvals decides, then the first. */
 export const flowsFile = z.strictObject({
   flows: z
     .array(flow)

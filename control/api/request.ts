@@ -32,6 +32,8 @@ export const decision = z.strictObject({
   comment,
   atMs: names.timeMs,
   remoteAddress: text(64),
+  /** Set on a yes that counts no more: when others decided, its giver was revoked or among the approvers no longer. */
+  lapsed: z.literal(true).optional(),
 })
 
 export const accessRequest = z.strictObject({

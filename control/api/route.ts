@@ -16,6 +16,8 @@ export interface Route {
    * Nothing that decides, makes tokens, changes people, flows or resources, or reads payloads of the audit has one.
    */
   readonly token?: TokenScope
+  /** Needs the certificate of a sign-in: with one that an admin issued, the admin could be whom it names. */
+  readonly signedIn?: true
   readonly params?: z.ZodType
   readonly query?: z.ZodType
   readonly body?: z.ZodType

@@ -251,6 +251,15 @@ export const routes = {
     params: z.strictObject({ name: shapes.groupName }),
     response: shapes.joinToken,
   },
+  proxyRevoke: {
+    method: 'POST',
+    path: '/v1/proxies/{id}/revoke',
+    summary: 'Shuts a proxy out for good, with all its certificates; its feed is closed',
+    access: ['admin'],
+    params: byId,
+    body: z.strictObject({ reason: shapes.reason }),
+    response: shapes.done,
+  },
   proxyJoin: {
     method: 'POST',
     path: '/v1/proxy/join',

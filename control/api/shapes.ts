@@ -332,7 +332,7 @@ export const proxyGroup = z.strictObject({
     z.strictObject({
       id: names.id,
       name: text(200),
-      state: z.enum(['connected', 'away']),
+      state: z.enum(['connected', 'away', 'revoked']),
       joinedAtMs: names.timeMs,
     }),
   ),

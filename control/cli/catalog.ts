@@ -211,6 +211,11 @@ export const catalog: readonly CatalogEntry[] = [
     load: async () => (await import('./commands/proxy-list.ts')).declareProxyList,
   },
   {
+    path: 'proxy revoke',
+    summary: 'Shut a proxy out for good, as when its key was stolen',
+    load: async () => (await import('./commands/proxy-revoke.ts')).declareProxyRevoke,
+  },
+  {
     path: 'token connect',
     summary: 'Make a one-time password for a client that knows only passwords',
     load: async () => (await import('./commands/token-connect.ts')).declareTokenConnect,

@@ -20,7 +20,7 @@ export function approvalText(needed: number, approvers: Approvers): string {
 }
 
 export function approvalsGiven({ decisions }: AccessRequest): number {
-  return decisions.filter(({ verdict }) => verdict === 'approve').length
+  return decisions.filter(({ verdict, lapsed }) => verdict === 'approve' && lapsed !== true).length
 }
 
 /** "1 more yes of leads". */
@@ -39,7 +39,7 @@ export function askedText({ kind, level, resource, forMs }: AccessRequest): stri
 
 /** What the approvers left of what was asked for: the lowest level and the shortest time that anybody said. */
 function allowed(request: AccessRequest): AccessRequest {
-  const { decisions } = request
+  const decisions = request.decisions.filter(({ lapsed }) => lapsed !== true)
   const said = [request.level, ...decisions.flatMap(({ level }) => level ?? [])]
   const level = levels.find((each) => said.includes(each)) ?? request.level
   const forMs = Math.min(request.forMs, ...decisions.flatMap((one) => one.forMs ?? []))

@@ -44,8 +44,10 @@ export async function readFullState(
     const certificates = await sql.query<CertificateRow>(
       `select serial, revoked_at_ms as "orderedAtMs", expires_at_ms as "expiresAtMs"
        from certificates where realm = $1 and kind = 'person'
-         and revoked_at_ms is not null and expires_at_ms > $2 order by serial`,
-      [realm, atMs - endedGrantsMs],
+         and revoked_at_ms is not null and (expires_at_ms > $2 or revoked_at_ms > $3)
+       order by serial`,
+      // Also of those that have ended: what they let in lives as long as its grant.
+      [realm, atMs - endedGrantsMs, atMs - usedTokenMs],
     )
     const tokens = await sql.query<CertificateRow>(
       `select id as serial, revoked_at_ms as "orderedAtMs", revoked_at_ms + $3 as "expiresAtMs"

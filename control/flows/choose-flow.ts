@@ -51,18 +51,30 @@ export function isAbout({ resources: { names, tags } }: Flow, resource: Somethin
   )
 }
 
-/** Of the flows that fit: the one that needs the fewest approvals; of these, the first in the file. */
-export function chooseFlow(
+/**
+ * The flows that fit, in the order in which they decide: those that need the fewest approvals first; of these, the first in the
+ * file. One that gives no more time than another before it decides nothing and is left out.
+ */
+export function fittingFlows(
   flows: readonly Flow[],
   person: Somebody,
   resource: Something,
   level: Level,
-): Flow | undefined {
-  let best: Flow | undefined
-  for (const flow of flows) {
-    if (!flow.levels.includes(level) || !isAmong(flow.who, person)) continue
-    if (!isAbout(flow, resource)) continue
-    if (best === undefined || approvalsNeeded(flow) < approvalsNeeded(best)) best = flow
-  }
-  return best
+): Flow[] {
+  const fitting = flows
+    .filter((flow) => flow.levels.includes(level) && isAmong(flow.who, person))
+    .filter((flow) => isAbout(flow, resource))
+    .toSorted((one, other) => approvalsNeeded(one) - approvalsNeeded(other))
+  let mostMs = 0
+  return fitting.filter((flow) => {
+    const isLonger = longestMs(flow) > mostMs
+    mostMs = Math.max(mostMs, longestMs(flow))
+    return isLonger
+  })
+}
+
+/** Of flows in the order in which they decide, the first that gives this much time; if none does, the one that gives the most. */
+export function flowForTime(fitting: readonly Flow[], forMs: number | undefined): Flow | undefined {
+  if (forMs === undefined) return fitting[0]
+  return fitting.find((flow) => longestMs(flow) >= forMs) ?? fitting.at(-1)
 }

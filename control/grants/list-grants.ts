@@ -1,14 +1,11 @@
-import { z } from 'zod'
-import { id } from '../api/names.ts'
+import type { z } from 'zod'
 import type { Grant, grantsQuery } from '../api/shapes.ts'
-import { decodeCursor, encodeCursor } from '../audit/cursor.ts'
 import { nowMs, type Control } from '../control.ts'
+import { pageOf, placeOf } from '../page-of.ts'
 import { notFound } from '../refusals.ts'
 import { grantColumns, viewOf, type GrantRow } from './grant-row.ts'
 
 type Scope = Pick<Control, 'realm' | 'state' | 'clock'>
-
-const place = z.tuple([z.int().nonnegative(), id])
 
 const conditionOfState = {
   live: 'and revoked_at_ms is null and expires_at_ms > $5',
@@ -24,8 +21,6 @@ export async function listGrants(
   query: z.output<typeof grantsQuery>,
 ): Promise<{ items: Grant[]; next: string | null }> {
   const atMs = nowMs(clock)
-  const [madeAtMs, after] =
-    query.cursor === undefined ? [null, null] : decodeCursor(place, query.cursor)
   const rows = await state.query<GrantRow>(
     `select ${grantColumns} from grants
      where realm = $1
@@ -41,15 +36,16 @@ export async function listGrants(
       query.person ?? null,
       query.resource ?? null,
       atMs,
-      madeAtMs,
-      after,
+      ...placeOf(query),
       query.limit + 1,
     ],
   )
-  const items = rows.slice(0, query.limit).map((row) => viewOf(row, atMs))
-  const last = items.at(-1)
-  const more = rows.length > query.limit && last !== undefined
-  return { items, next: more ? encodeCursor([last.madeAtMs, last.id]) : null }
+  return pageOf(
+    rows,
+    query.limit,
+    (row) => viewOf(row, atMs),
+    ({ madeAtMs }) => madeAtMs,
+  )
 }
 
 /** Rejects with `not-found`, also for another person's when `ownerId` is given. */

@@ -5,6 +5,7 @@ import { issueServerCertificate } from '../../certs/issue-server.ts'
 import type { proxyJoin, ProxyJoined, proxyRenew } from '../api/shapes.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
+import { notAllowed } from '../refusals.ts'
 import type { Sql } from '../store/store.ts'
 import { redeemJoinToken } from './join-token.ts'
 
@@ -30,16 +31,22 @@ export async function joinProxy(
   return joined
 }
 
-/** New certificates for a proxy that has some. */
+/** New certificates for a proxy that has some. Rejects with `not-allowed` if it was revoked meanwhile. */
 export async function renewProxy(
   control: Control,
   proxy: { id: string; name: string; group: string },
   remoteAddress: string,
   ask: z.output<typeof proxyRenew>,
 ): Promise<ProxyJoined> {
-  return control.state.transaction((sql) =>
-    issueFor(sql, control, proxy, 'proxy.renewed', remoteAddress, ask),
-  )
+  return control.state.transaction(async (sql) => {
+    // Held to the commit: a revocation comes before this, or after it and then finds these certificates.
+    const live = await sql.query(
+      'select 1 from proxies where realm = $1 and id = $2 and revoked_at_ms is null for share',
+      [control.realm, proxy.id],
+    )
+    if (live.length === 0) throw notAllowed('this proxy was revoked', 'join it again')
+    return issueFor(sql, control, proxy, 'proxy.renewed', remoteAddress, ask)
+  })
 }
 
 async function issueFor(

@@ -3,14 +3,18 @@ import { nowMs, type Actor, type Control } from '../control.ts'
 import { appendFeed, type FeedEntry } from '../feed/append-feed.ts'
 import { notFound } from '../refusals.ts'
 import type { Sql } from '../store/store.ts'
-import { markTokensRevoked } from '../tokens/mark-tokens-revoked.ts'
+import { markTokensRevoked, type RevokedToken } from '../tokens/mark-tokens-revoked.ts'
 
-/** Revokes one person's certificate and cuts its sessions. One that is revoked already is left as it is. */
+/**
+ * Revokes one person's certificate, also one that has ended: it may have let in a session that has not. Cuts its sessions. `lost`: it
+ * may be in others' hands, who may have made API tokens with it (and then signed out, to look harmless).
+ */
 export async function revokeCertificate(
   control: Control,
   actor: Actor,
   serial: string,
   reason: string,
+  { lost }: { readonly lost: boolean },
 ): Promise<void> {
   const { realm } = control
   await control.state.transaction(async (sql) => {
@@ -26,7 +30,7 @@ export async function revokeCertificate(
       [realm, serial],
     )
     if (found === undefined) throw notFound('certificate')
-    if (found.revoked) return
+    if (found.revoked && !lost) return
     const atMs = nowMs(control.clock)
     const how = { atMs, by: actor.email, reason }
     // With its sign-in: whoever holds this certificate may have refreshed it into another.
@@ -34,15 +38,33 @@ export async function revokeCertificate(
     if (loginId !== null) await markLoginsEnded(sql, realm, { loginId }, how)
     const which = loginId === null ? { serial } : { loginId }
     const revoked = await markCertificatesRevoked(sql, realm, which, how)
-    // An expired one needs no event; the record of what was done stays.
+    const tokens = lost ? await markTokensMadeWith(sql, realm, which, how) : []
+    if (found.revoked && revoked.length + tokens.length === 0) return
     await appendControlAction(sql, control.chain, actor, {
       action: 'certificate.revoked',
       target: serial,
-      details: { reason },
+      details: { reason, tokens: tokens.map(({ id }) => id) },
     })
-    const entries = revoked.map((certificate) => certificate.entry)
+    const entries = [...revoked, ...tokens].flatMap(({ entry }) => entry ?? [])
     if (entries.length > 0) await appendFeed(sql, realm, entries, atMs)
   })
+}
+
+/** API tokens too, that were made with a certificate, or with any of a sign-in. */
+async function markTokensMadeWith(
+  sql: Sql,
+  realm: string,
+  { serial, loginId }: { serial?: string; loginId?: string },
+  how: { atMs: number; by: string; reason: string },
+): Promise<RevokedToken[]> {
+  const rows = await sql.query<{ serial: string }>(
+    `select serial from certificates
+     where realm = $1 and kind = 'person' and (serial = $2 or login_id = $3::uuid)`,
+    [realm, serial ?? null, loginId ?? null],
+  )
+  const certificateSerials = rows.map((row) => row.serial)
+  const which = { certificateSerials, apiTokensToo: true }
+  return markTokensRevoked(sql, realm, which, how)
 }
 
 export interface RevokedCertificate {
@@ -52,8 +74,9 @@ export interface RevokedCertificate {
 }
 
 /**
- * Revokes people's certificates that still run: one, or all of a person or of a login; and what was made with them: connect tokens, with the
- * sessions that they let in, and with a person all their tokens. Chain and feed are the caller's.
+ * Revokes people's certificates: one, or all of a login, also those that have expired, for the sessions that they opened last as long as
+ * their grants; or those of a person that still run, whose sessions end with the person. And what was made with them: connect tokens,
+ * with the sessions that they let in, and with a person all their tokens. Chain and feed are the caller's.
  */
 export async function markCertificatesRevoked(
   sql: Sql,
@@ -65,7 +88,8 @@ export async function markCertificatesRevoked(
     `update certificates set revoked_at_ms = $4, revoked_by = $5, revoke_reason = $6
      where realm = $1 and kind = 'person'
        and (serial = $2 or holder_id = $3::uuid or login_id = $7::uuid)
-       and revoked_at_ms is null and expires_at_ms > $4
+       and revoked_at_ms is null
+       and (expires_at_ms > $4 or serial = $2 or login_id = $7::uuid)
      returning serial, expires_at_ms as "expiresAtMs"`,
     [
       ...[realm, which.serial ?? null, which.holderId ?? null],

@@ -145,15 +145,23 @@ export function createIdentityProvider(
       throw clocksApart()
     }
     const complete =
-      claims !== undefined && claims[groupsClaim] !== undefined && claims['email'] !== undefined
-    const more =
+      claims !== undefined &&
+      [groupsClaim, 'email', 'email_verified'].every((claim) => claims[claim] !== undefined)
+    const more: Record<string, unknown> =
       complete || configuration.serverMetadata().userinfo_endpoint === undefined
         ? {}
         : await openid.fetchUserInfo(configuration, tokens.access_token, expected)
-    const { email: _, email_verified: __, ...rest } = more as Record<string, unknown>
-    // An address and its verification come from the same place, or the one would vouch for another's.
-    const merged = { iss: issuer, ...(claims?.['email'] === undefined ? more : rest), ...claims }
-    return { identity: readIdentity(merged, groupsClaim), refreshToken: tokens.refresh_token }
+    const { email: _, email_verified: verified, ...rest } = more
+    // An address and its verification are of the same address, or the one would vouch for another's.
+    const isSame = claims?.['email'] === more['email']
+    const merged = {
+      ...(claims?.['email'] === undefined ? more : rest),
+      ...(isSame ? { email_verified: verified } : {}),
+      ...claims,
+      // The one that was checked, or ours: never what the userinfo endpoint calls so.
+      iss: claims?.['iss'] ?? issuer,
+    }
+    return { identity: readIdentity(merged, settings), refreshToken: tokens.refresh_token }
   }
 
   const garbage = (why: string): Error =>

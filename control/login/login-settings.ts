@@ -23,6 +23,13 @@ export interface LoginSettings {
    * then controls those people.
    */
   readonly linkByEmail: boolean
+  /**
+   * Whether an address counts as verified where the provider says nothing about it (it sends no `email_verified`; a no stays a no).
+   * Who can choose their own address there then is whoever flows and admins mean by it. Not together with `linkByEmail`.
+   */
+  readonly trustUnmarkedEmails?: boolean
+  /** Whether who is sent without the groups claim is in no group. Default: they are refused, for the claim may be missing by mistake. */
+  readonly missingGroupsMeanNone?: boolean
 }
 
 export interface OpenedSettings extends LoginSettings {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { email as emailShape, peopleGroup } from '../api/names.ts'
 import { signInRefused } from './login-refusals.ts'
+import type { LoginSettings } from './login-settings.ts'
 
 /** What the provider says about who signed in. */
 export interface ProviderIdentity {
@@ -24,22 +25,32 @@ const groupsShape = z.union([
 /** OpenID Connect Core 1.0, 2: at most 255 ASCII characters. */
 const subjectShape = z.string().regex(/^[\x20-\x7e]{1,255}$/)
 
+type Reading = Pick<LoginSettings, 'groupsClaim' | 'trustUnmarkedEmails' | 'missingGroupsMeanNone'>
+
 /**
  * Picks and bounds the claims that count. `claims` are the verified ones of the ID token, and those of the userinfo endpoint where
  * the token lacks them. Throws `sign-in-refused` that names the claim.
  */
 export function readIdentity(
   claims: Readonly<Record<string, unknown>>,
-  groupsClaim: string,
+  { groupsClaim, trustUnmarkedEmails = false, missingGroupsMeanNone = false }: Reading,
 ): ProviderIdentity {
   const { iss, sub, acr, amr } = claims
   const authTime = claims['auth_time']
-  const groups = claims[groupsClaim]
+  const verified = claims['email_verified']
+  const groups = claims[groupsClaim] ?? (missingGroupsMeanNone ? [] : undefined)
+  if (isElsewhere(claims, groupsClaim)) {
+    throw claimRefused(
+      groupsClaim,
+      'is not sent, for they are too many',
+      'send only the groups that are assigned to this application',
+    )
+  }
   if (groups === undefined) {
     throw claimRefused(
       groupsClaim,
       'is missing',
-      'send it for everybody, as an empty list for who is in no group',
+      'send it for everybody, as an empty list for who is in no group (operators: or see --oidc-missing-groups-mean-none)',
     )
   }
   const email = claims['email']
@@ -51,7 +62,8 @@ export function readIdentity(
     groups: [...new Set(parse(groupsClaim, groupsShape, groups))],
     email: email === undefined ? undefined : parse('email', emailShape, email),
     // Some providers spell it as a text; anything but a yes is a no.
-    emailVerified: claims['email_verified'] === true || claims['email_verified'] === 'true',
+    emailVerified:
+      verified === true || verified === 'true' || (verified === undefined && trustUnmarkedEmails),
     authTimeMs:
       authTime === undefined
         ? null
@@ -60,6 +72,12 @@ export function readIdentity(
     acr: acr === undefined ? null : parse('acr', z.string().max(256), acr),
     amr: amr === undefined ? [] : parse('amr', z.array(z.string().max(64)).max(20), amr),
   }
+}
+
+/** OpenID Connect Core 1.0, 5.6.2: a claim that is to be fetched somewhere else, as some do where a person is in many groups. */
+function isElsewhere(claims: Readonly<Record<string, unknown>>, claim: string): boolean {
+  const names = claims['_claim_names']
+  return typeof names === 'object' && names !== null && Object.hasOwn(names, claim)
 }
 
 /** The verified address of somebody new. Throws `sign-in-refused` that names what is missing. */
@@ -75,7 +93,7 @@ export function requireVerifiedEmail(identity: ProviderIdentity): string {
     throw claimRefused(
       'email_verified',
       'is not true',
-      'verify the address there, then sign in again',
+      'verify the address there, then sign in again (operators, where it is never sent: --oidc-trust-unmarked-emails)',
     )
   }
   return identity.email

@@ -17,6 +17,8 @@ export const loginFlags = {
   'oidc-admin-group': { type: 'string', multiple: true },
   'oidc-auditor-group': { type: 'string', multiple: true },
   'oidc-link-by-email': { type: 'boolean' },
+  'oidc-trust-unmarked-emails': { type: 'boolean' },
+  'oidc-missing-groups-mean-none': { type: 'boolean' },
 } as const
 
 type Flag = Exclude<keyof typeof loginFlags, 'login-life'>
@@ -49,6 +51,12 @@ export function readLoginOptions(
     if (issuer === undefined && clientId === undefined && set.length === 0) return undefined
     throw wrong('--oidc-issuer and --oidc-client-id go together, and with every other --oidc flag')
   }
+  const isSet = (flag: Flag): boolean => given[flag] === true
+  if (isSet('oidc-link-by-email') && isSet('oidc-trust-unmarked-emails')) {
+    throw wrong(
+      '--oidc-link-by-email and --oidc-trust-unmarked-emails do not go together: whoever chooses an address there would be its person here',
+    )
+  }
   const [secretFile, caFile] = [one('oidc-client-secret-file'), one('oidc-ca-file')]
   const scopes = (one('oidc-scopes') ?? usualScopes).split(/\s+/).filter((scope) => scope !== '')
   if (!scopes.includes('openid')) throw wrong('--oidc-scopes must hold openid')
@@ -65,7 +73,9 @@ export function readLoginOptions(
     scopes: scopes.map((scope) => check('oidc-scopes', scopeShape, scope)),
     adminGroups: several('oidc-admin-group'),
     auditorGroups: several('oidc-auditor-group'),
-    linkByEmail: given['oidc-link-by-email'] === true,
+    linkByEmail: isSet('oidc-link-by-email'),
+    trustUnmarkedEmails: isSet('oidc-trust-unmarked-emails'),
+    missingGroupsMeanNone: isSet('oidc-missing-groups-mean-none'),
   }
 }
 

@@ -33,11 +33,14 @@ export function stateAt({ state, answerByMs }: KeptRequest, atMs: number): Reque
   return state === 'pending' && answerByMs <= atMs ? 'expired' : state
 }
 
+/** Every yes that counts: one that lapsed is kept, and counts no more. */
+function yeses({ decisions }: KeptRequest): readonly Decision[] {
+  return decisions.filter(({ verdict, lapsed }) => verdict === 'approve' && lapsed !== true)
+}
+
 /** The people who said yes, each once. */
-export function approversSoFar({ decisions }: KeptRequest): ReadonlySet<string> {
-  return new Set(
-    decisions.filter(({ verdict }) => verdict === 'approve').map(({ personId }) => personId),
-  )
+export function approversSoFar(request: KeptRequest): ReadonlySet<string> {
+  return new Set(yeses(request).map(({ personId }) => personId))
 }
 
 export function isHigher(one: Level, than: Level): boolean {
@@ -46,7 +49,7 @@ export function isHigher(one: Level, than: Level): boolean {
 
 /** The lowest level and the shortest time that anybody said, whoever asked included. */
 export function agreedTerms(request: KeptRequest): { level: Level; forMs: number } {
-  return request.decisions.reduce(
+  return yeses(request).reduce(
     (agreed, { level, forMs }) => ({
       level: level !== null && isHigher(agreed.level, level) ? level : agreed.level,
       forMs: Math.min(agreed.forMs, forMs ?? agreed.forMs),

@@ -6,8 +6,9 @@ import type { Level } from '../api/names.ts'
 import type { extensionMake, requestMake } from '../api/request.ts'
 import {
   approvalsNeeded,
-  chooseFlow,
   defaultMs,
+  fittingFlows,
+  flowForTime,
   longestMs,
   type Somebody,
   type Something,
@@ -50,11 +51,12 @@ export function askForAccess(
   if (resource === undefined || ways.length === 0) {
     throw notFound('resource')
   }
-  const flow = ways.find(({ level }) => level === ask.level)?.flow
+  const fitting = ways.filter(({ level }) => level === ask.level).map((way) => way.flow)
+  const flow = flowForTime(fitting, ask.forMs)
   if (flow === undefined) {
     throw notAllowed(
       `no access flow lets you ask for ${ask.level} of ${resource.name}`,
-      `you could ask for ${ways.map(({ level }) => level).join(', ')}: sally why ${resource.name}`,
+      `you could ask for ${[...new Set(ways.map(({ level }) => level))].join(', ')}: sally why ${resource.name}`,
     )
   }
   const forMs = ask.forMs ?? defaultMs(flow)
@@ -85,7 +87,8 @@ export function askForExtension(
   ask: z.output<typeof extensionMake>,
   { id, atMs }: { id: string; atMs: number },
 ): KeptRequest {
-  const flow = chooseFlow(flows, person, resource, grant.level)
+  const aheadMs = grant.expiresAtMs - atMs + ask.byMs
+  const flow = flowForTime(fittingFlows(flows, person, resource, grant.level), aheadMs)
   if (flow === undefined) {
     throw notAllowed(
       `no access flow lets you extend ${grant.level} of ${resource.name}`,
@@ -118,7 +121,10 @@ export function askForExtension(
   )
 }
 
-/** Each level that the resource offers and a flow lets this person ask for, lowest first. */
+/**
+ * Each level that the resource offers and a flow lets this person ask for, lowest first; of a level the flow that decides first, then
+ * those that decide about more time.
+ */
 export function offeredWays(
   flows: readonly Flow[],
   person: Somebody,
@@ -126,8 +132,7 @@ export function offeredWays(
 ): { level: Level; flow: Flow }[] {
   return (['read', 'write', 'delete', 'admin'] as const).flatMap((level) => {
     if (resource.levels[level] === undefined) return []
-    const flow = chooseFlow(flows, person, resource, level)
-    return flow === undefined ? [] : [{ level, flow }]
+    return fittingFlows(flows, person, resource, level).map((flow) => ({ level, flow }))
   })
 }
 

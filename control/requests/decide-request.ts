@@ -3,7 +3,7 @@ import type { AccessRequest, requestApprove } from '../api/request.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
 import { appendFeed } from '../feed/append-feed.ts'
-import { notFound } from '../refusals.ts'
+import { notAllowed, notFound } from '../refusals.ts'
 import type { ControlAction } from '../server/handlers.ts'
 import type { Sql } from '../store/store.ts'
 import { approversSoFar, type KeptRequest } from './access-request.ts'
@@ -15,12 +15,16 @@ import { approvalsNeeded } from '../flows/choose-flow.ts'
 /** Who decides. `seesAll`: admins and auditors learn why they may not; for others, others' requests do not exist. */
 export interface DecidingActor extends Actor {
   readonly seesAll: boolean
+  /** The sign-in that the actor is here by. Absent: nothing to look at again (who takes a request back). */
+  readonly loginId?: string
 }
 
 interface Held {
   readonly request: KeptRequest
   readonly decider: Decider
   readonly person: HeldPerson
+  /** Those who decided before, as they are now. */
+  readonly earlier: ReadonlyMap<string, HeldPerson>
 }
 
 /**
@@ -35,10 +39,10 @@ export function approveRequest(
 ): Promise<AccessRequest> {
   const { realm, chain } = control
   return control.state.transaction(async (sql) => {
-    const { request: before, decider, person } = await hold(sql, realm, actor, id)
+    const { request: before, decider, person, earlier } = await hold(sql, control, actor, id)
     const resource = await holdResource(sql, realm, before.resource)
     const atMs = nowMs(control.clock)
-    const after = approve(before, decider, terms, atMs)
+    const after = approve(before, decider, terms, atMs, earlier)
     if (after === before) return viewOf(before, decider, atMs)
     const done =
       after.state === 'approved'
@@ -64,7 +68,7 @@ export function denyRequest(
 ): Promise<AccessRequest> {
   const { realm, chain } = control
   return control.state.transaction(async (sql) => {
-    const { request: before, decider } = await hold(sql, realm, actor, id)
+    const { request: before, decider } = await hold(sql, control, actor, id)
     const atMs = nowMs(control.clock)
     const request = deny(before, decider, comment, atMs)
     if (request !== before) {
@@ -75,20 +79,43 @@ export function denyRequest(
   })
 }
 
-/** People first, in one order, then the request: wherever several of these are held. */
-async function hold(sql: Sql, realm: string, actor: DecidingActor, id: string): Promise<Held> {
-  const [found] = await sql.query<{ personId: string }>(
-    'select person_id as "personId" from requests where realm = $1 and id = $2',
+/** People first, in one order, then the sign-in, then the request: wherever several of these are held. */
+async function hold(sql: Sql, control: Control, actor: DecidingActor, id: string): Promise<Held> {
+  const { realm } = control
+  const [found] = await sql.query<Pick<KeptRequest, 'personId' | 'decisions'>>(
+    'select person_id as "personId", decisions from requests where realm = $1 and id = $2',
     [realm, id],
   )
   if (found === undefined) throw notFound('request')
-  const people = await holdPeople(sql, realm, [actor.id, found.personId])
+  const deciders = found.decisions.map(({ personId }) => personId)
+  const people = await holdPeople(sql, realm, [actor.id, found.personId, ...deciders])
+  await requireSignedIn(sql, control, actor)
   const request = await lockRequest(sql, realm, id)
+  // Who decided since then. Nobody who holds a person against this one ever waits for a request.
+  const late = request.decisions.map(({ personId }) => personId).filter((one) => !people.has(one))
+  const earlier =
+    late.length === 0 ? people : new Map([...people, ...(await holdPeople(sql, realm, late))])
   const person = people.get(actor.id)
   if (person === undefined) throw notFound('request')
   if (!actor.seesAll && !isVisibleTo(request, person)) throw notFound('request')
   const decider = { ...person, remoteAddress: actor.remoteAddress }
-  return { request, decider, person: people.get(request.personId)! }
+  return { request, decider, person: people.get(request.personId)!, earlier }
+}
+
+/** Held to the commit: a sign-out comes before or after. Between the look at the certificate and now, it may have come. */
+async function requireSignedIn(
+  sql: Sql,
+  { realm, clock }: Control,
+  { loginId }: DecidingActor,
+): Promise<void> {
+  if (loginId === undefined) return
+  const [login] = await sql.query<{ endedAtMs: number | null; endsAtMs: number }>(
+    `select ended_at_ms as "endedAtMs", ends_at_ms as "endsAtMs" from logins
+     where realm = $1 and id = $2 for share`,
+    [realm, loginId],
+  )
+  if (login !== undefined && login.endedAtMs === null && login.endsAtMs > nowMs(clock)) return
+  throw notAllowed('your sign-in has ended', 'sign in again: sally login')
 }
 
 function decided(action: string, request: KeptRequest): ControlAction {
@@ -107,6 +134,9 @@ function decided(action: string, request: KeptRequest): ControlAction {
       flow: request.flow.name,
       flowsVersion: request.flowsVersion,
       approvals: approversSoFar(request).size,
+      lapsed: request.decisions
+        .filter(({ lapsed }) => lapsed)
+        .map(({ personEmail }) => personEmail),
       approvalsNeeded: approvalsNeeded(request.flow),
       state: request.state,
       grantId: request.grantId,

@@ -13,21 +13,25 @@ import {
 } from './access-request.ts'
 import type { Asker } from './ask.ts'
 
-/** Who decides, as their row is now. */
-export interface Decider extends Asker {
+/** Who decides or decided, as their row is now. */
+export interface Approver extends Asker {
   readonly active: boolean
+}
+export interface Decider extends Approver {
   readonly remoteAddress: string
 }
 
 /**
  * Counts a yes. Unchanged (the same object) when this person has said it already. It is approved once as many different people as
- * the flow wants have said yes. Throws `not-allowed`, `conflict` or `request-invalid`.
+ * the flow wants have said yes, who could all say so now: `earlier` are the rows of those who said it before, and the yes of one who
+ * was revoked or is among the approvers no longer lapses. Throws `not-allowed`, `conflict` or `request-invalid`.
  */
 export function approve(
   request: KeptRequest,
   decider: Decider,
   terms: z.output<typeof requestApprove>,
   atMs: number,
+  earlier: ReadonlyMap<string, Approver>,
 ): KeptRequest {
   requireDecider(request, decider, 'approves')
   const saidSo = approversSoFar(request).has(decider.id)
@@ -50,7 +54,7 @@ export function approve(
       'allow less time, or deny it',
     )
   }
-  const decided = add(request, decider, atMs, {
+  const decided = add(withoutLapsed(request, earlier), decider, atMs, {
     verdict: 'approve',
     level: terms.level ?? null,
     forMs: terms.forMs ?? null,
@@ -121,6 +125,15 @@ export function extendedEnd(
     'this grant lasts as long as its flow allows already',
     'sally grants shows its end',
   )
+}
+
+function withoutLapsed(request: KeptRequest, people: ReadonlyMap<string, Approver>): KeptRequest {
+  const decisions = request.decisions.map((decision): Decision => {
+    const giver = people.get(decision.personId)
+    const stands = giver?.active === true && mayDecide(request, giver)
+    return decision.verdict !== 'approve' || stands ? decision : { ...decision, lapsed: true }
+  })
+  return { ...request, decisions }
 }
 
 function requireDecider(request: KeptRequest, decider: Decider, verb: 'approves' | 'denies'): void {

@@ -19,13 +19,6 @@ export interface Fulfilled {
   readonly entry: FeedEntry
 }
 
-/** The person whose request it is, as their row is now; held. */
-export interface Grantee {
-  readonly id: string
-  readonly email: string
-  readonly active: boolean
-}
-
 /**
  * Writes the grant of a request that is approved as of `atMs`: from then on its clock runs. The caller holds the rows of request,
  * person and resource. Rejects with `conflict` when what was asked for is there no more.
@@ -35,7 +28,7 @@ export async function fulfil(
   control: Control,
   actor: Actor,
   approved: KeptRequest,
-  parts: { person: Grantee; resource: Resource | undefined; atMs: number },
+  parts: { person: HeldPerson; resource: Resource | undefined; atMs: number },
 ): Promise<Fulfilled> {
   const { person, resource, atMs } = parts
   const before =
@@ -47,7 +40,9 @@ export async function fulfil(
     requestId: approved.id,
     flow: approved.flow.name,
     flowsVersion: approved.flowsVersion,
-    approvedBy: approved.decisions.map(({ personEmail }) => personEmail),
+    approvedBy: approved.decisions
+      .filter(({ lapsed }) => lapsed !== true)
+      .map(({ personEmail }) => personEmail),
   }
   if (before !== undefined) {
     const { row, token } = await moveEnd(sql, control, before, expiresAtMs, atMs)
@@ -101,8 +96,11 @@ export async function holdResource(
   return row?.definition
 }
 
-export interface HeldPerson extends Grantee {
+export interface HeldPerson {
+  readonly id: string
+  readonly email: string
   readonly groups: readonly string[]
+  readonly active: boolean
 }
 
 /**

@@ -1,8 +1,7 @@
-import { z } from 'zod'
-import { id } from '../api/names.ts'
+import type { z } from 'zod'
 import type { AccessRequest, requestsQuery } from '../api/request.ts'
-import { decodeCursor, encodeCursor } from '../audit/cursor.ts'
 import { nowMs, type Control } from '../control.ts'
+import { pageOf, placeOf } from '../page-of.ts'
 import { notFound } from '../refusals.ts'
 import type { KeptRequest } from './access-request.ts'
 import type { Asker } from './ask.ts'
@@ -15,13 +14,14 @@ export interface Viewer extends Asker {
   readonly seesAll: boolean
 }
 
-const place = z.tuple([z.int().nonnegative(), id])
-
 const isDecider = `person_id <> $2 and ($3 = any(approver_people) or approver_groups && $4::text[])`
 const hasDecided = `decisions @> jsonb_build_array(jsonb_build_object('personId', $2::text))`
+/** Whose yes lapsed may say it again. */
+const hasSaid = `exists (select from jsonb_array_elements(decisions) as said
+  where said ->> 'personId' = $2::text and not said ? 'lapsed')`
 const conditionOf = {
   asked: 'and person_id = $2',
-  decide: `and ${isDecider} and state = 'pending' and answer_by_ms > $5 and not ${hasDecided}`,
+  decide: `and ${isDecider} and state = 'pending' and answer_by_ms > $5 and not ${hasSaid}`,
   all: `and ($6 or person_id = $2 or ${isDecider} or ${hasDecided})`,
 } as const
 const conditionOfState = {
@@ -40,8 +40,6 @@ export async function listRequests(
   query: z.output<typeof requestsQuery>,
 ): Promise<{ items: AccessRequest[]; next: string | null }> {
   const atMs = nowMs(clock)
-  const [madeAtMs, after] =
-    query.cursor === undefined ? [null, null] : decodeCursor(place, query.cursor)
   const rows = await state.query<KeptRequest>(
     `select ${requestColumns} from requests
      where realm = $1
@@ -58,15 +56,16 @@ export async function listRequests(
       [...viewer.groups],
       atMs,
       viewer.seesAll,
-      madeAtMs,
-      after,
+      ...placeOf(query),
       query.limit + 1,
     ],
   )
-  const items = rows.slice(0, query.limit).map((row) => viewOf(row, viewer, atMs))
-  const last = items.at(-1)
-  const more = rows.length > query.limit && last !== undefined
-  return { items, next: more ? encodeCursor([last.madeAtMs, last.id]) : null }
+  return pageOf(
+    rows,
+    query.limit,
+    (row) => viewOf(row, viewer, atMs),
+    ({ madeAtMs }) => madeAtMs,
+  )
 }
 
 /** Rejects with `not-found`, also for one that is not the viewer's to see. */

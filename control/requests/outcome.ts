@@ -1,5 +1,6 @@
 /** What an approved request comes to, given what is there at that moment: pure. */
 import type { Level } from '../api/names.ts'
+import { isAmong, type Somebody } from '../flows/choose-flow.ts'
 import { stateOf, type GrantRow } from '../grants/grant-row.ts'
 import { conflict } from '../refusals.ts'
 import { agreedTerms, type KeptRequest } from './access-request.ts'
@@ -8,7 +9,7 @@ import { extendedEnd } from './decide.ts'
 
 export interface Circumstances {
   /** Whose request it is. */
-  readonly person: { readonly email: string; readonly active: boolean }
+  readonly person: Somebody & { readonly active: boolean }
   /** Undefined: there is none of that name any more. */
   readonly resource: Offered | undefined
   /** The grant that an extension is for. */
@@ -23,6 +24,12 @@ export function outcomeOf(
 ): { level: Level; expiresAtMs: number } {
   if (!person.active) {
     throw conflict(`${person.email} is revoked`, 'restore the person first, or deny the request')
+  }
+  if (!isAmong(approved.flow.who, person)) {
+    throw conflict(
+      `flow ${approved.flow.name} does not let ${person.email} ask any more`,
+      'deny the request',
+    )
   }
   if (resource === undefined) {
     throw conflict(`${approved.resource} was removed meanwhile`, 'deny the request')

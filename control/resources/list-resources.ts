@@ -43,7 +43,8 @@ export async function listResources(
       [realm, after, viewer.id, nowMs(clock), take],
     )
     for (const row of rows) {
-      const ask = offeredWays(flows, viewer, row.definition).map((way) => way.level)
+      const ways = offeredWays(flows, viewer, row.definition)
+      const ask = [...new Set(ways.map((way) => way.level))]
       if (seesAll || row.reach.length + ask.length > 0) found.push(viewOf(row, ask, seesAll))
     }
     after = rows.at(-1)?.definition.name ?? after

@@ -25,7 +25,7 @@ export interface Shown {
 export async function authenticate(
   control: Scope,
   { socket, authorization, authenticateToken }: Shown,
-  route: Pick<Route, 'access' | 'token'>,
+  route: Pick<Route, 'access' | 'token' | 'signedIn'>,
 ): Promise<AnyoneCaller | PersonCaller | ProxyCaller> {
   const { access } = route
   if (access === 'anyone') return { kind: 'anyone' }
@@ -42,7 +42,9 @@ export async function authenticate(
     })
   }
   if (access === 'proxy') return authenticateProxy(control, certificate.raw)
-  return requireRole(await authenticatePerson(control, certificate.raw), access)
+  const caller = requireRole(await authenticatePerson(control, certificate.raw), access)
+  if (route.signedIn === true) requireSignIn(caller)
+  return caller
 }
 
 function requireRole(caller: PersonCaller, access: readonly Role[]): PersonCaller {
@@ -67,6 +69,15 @@ function requireScope(caller: PersonCaller, { token: needed }: Pick<Route, 'toke
       'make one with: sally token create --scope request',
     )
   }
+}
+
+/** Whoever issues a certificate for somebody can use it; only the identity provider says who is there. */
+function requireSignIn(caller: PersonCaller): void {
+  if (caller.via === 'certificate' && caller.login !== null) return
+  throw notAllowed(
+    'this takes a sign-in of your own, and your certificate was issued by an admin',
+    'sign in: sally login; where control has no identity provider, nobody can decide requests (operators: --oidc-issuer)',
+  )
 }
 
 interface PersonRow {

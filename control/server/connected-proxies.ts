@@ -10,6 +10,8 @@ export interface ConnectedProxies {
   /** A proxy has one feed: an earlier one of the same is closed. */
   add(connection: FeedConnection): void
   remove(connection: FeedConnection): void
+  /** Looks now, rather than within seconds, whether one of them was revoked. */
+  dropRevoked(): Promise<void>
   /** Closes all, with 1001, and stops. */
   close(): void
 }
@@ -59,6 +61,7 @@ export function createConnectedProxies(
         log.warn({ error: String(error) }, 'proxies were not marked'),
       )
     },
+    dropRevoked: mark,
     remove(connection) {
       const { proxyId } = connection.peer
       if (connections.get(proxyId) === connection) connections.delete(proxyId)
@@ -82,12 +85,14 @@ export async function readProxyPresence(
     group: string
     joinedAtMs: number
     connected: boolean
+    revoked: boolean
     lastHeardAtMs: number | null
   }[]
 > {
   return sql.query(
     `select id as "proxyId", name, group_name as "group", joined_at_ms as "joinedAtMs",
        coalesce(last_heard_at_ms, 0) > $2 and revoked_at_ms is null as connected,
+       revoked_at_ms is not null as revoked,
        last_heard_at_ms as "lastHeardAtMs"
      from proxies where realm = $1 order by joined_at_ms, id`,
     [realm, nowMs(clock) - awayMs],

@@ -2,11 +2,12 @@
 import { constants } from 'node:crypto'
 import type { Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { fastify } from 'fastify'
+import { fastify, type FastifyReply } from 'fastify'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { openApiDocument } from './open-api-document.ts'
 import { createFeedUpgrade, type FeedUpgradeOptions } from './feed-upgrade.ts'
-import { registerRoutes, type RouteOptions } from './register-routes.ts'
+import { problemOf } from './problem-of.ts'
+import { registerRoutes, secure, type RouteOptions } from './register-routes.ts'
 import type { ServerCertificate } from './server-certificate.ts'
 
 export interface ApiServerOptions extends RouteOptions, FeedUpgradeOptions {
@@ -45,6 +46,8 @@ export async function openApiServer(options: ApiServerOptions): Promise<ApiServe
     keepAliveTimeout: 60_000,
     routerOptions: { maxParamLength: 300 },
     forceCloseConnections: 'idle',
+    // Addresses that cannot be read reach no hook and no route.
+    frameworkErrors: (error, _request, reply) => refuseAddress(error, reply as FastifyReply),
   })
   registerRoutes(app, options)
   const document = JSON.stringify(openApiDocument(options.version))
@@ -76,4 +79,10 @@ export async function openApiServer(options: ApiServerOptions): Promise<ApiServe
       timer.cancel()
     },
   }
+}
+
+function refuseAddress(error: Error, reply: FastifyReply): void {
+  secure(reply)
+  const problem = problemOf(error)
+  void reply.status(problem.status).type('application/problem+json').send(problem)
 }

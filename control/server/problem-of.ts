@@ -46,6 +46,11 @@ function ofFastify(thrown: unknown): SallyportError | undefined {
     })
   }
   if (typeof statusCode !== 'number' || statusCode >= 500) return undefined
+  if (code === 'FST_ERR_BAD_URL' || code === 'FST_ERR_MAX_PARAM_LENGTH') {
+    return new SallyportError('request-invalid', code, {
+      clientMessage: 'the address of the request cannot be read',
+    })
+  }
   return new SallyportError('request-invalid', String(message), {
     clientMessage:
       'the request cannot be read: its body or its content type is not what this route takes',

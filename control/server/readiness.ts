@@ -27,6 +27,15 @@ export async function readChecks(parts: {
   }
 }
 
+/** One look at a time, shared by all who ask meanwhile: strangers may ask, and the store has better to do. */
+export function shareChecks(read: () => Promise<Checks>): () => Promise<Checks> {
+  let pending: Promise<Checks> | undefined
+  return () => {
+    pending ??= read().finally(() => (pending = undefined))
+    return pending
+  }
+}
+
 function probe(
   { clock }: Pick<Control, 'clock'>,
   stores: Pick<Stores, 'probe'>,

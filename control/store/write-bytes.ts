@@ -4,10 +4,16 @@ import { serialize } from 'pg-protocol'
 
 const longBytes = 4_096
 
-/** An insert that returns nothing and has a long parameter. */
-export function writesBytes(text: string, parameters: readonly unknown[]): boolean {
+type Plain = Uint8Array | string | number | bigint | boolean | null | undefined
+
+/** An insert that returns nothing, has a long parameter, and none that only PGlite can word (lists, documents). */
+export function writesBytes(
+  text: string,
+  parameters: readonly unknown[],
+): parameters is readonly Plain[] {
   return (
     parameters.some((value) => value instanceof Uint8Array && value.length >= longBytes) &&
+    parameters.every(isPlain) &&
     /^\s*insert\b/i.test(text) &&
     !/\breturning\b/i.test(text)
   )
@@ -17,7 +23,7 @@ export function writesBytes(text: string, parameters: readonly unknown[]): boole
 export async function writeBytes(
   database: PGlite,
   text: string,
-  parameters: readonly unknown[],
+  parameters: readonly Plain[],
 ): Promise<void> {
   const messages = [
     serialize.parse({ text }),
@@ -28,15 +34,15 @@ export async function writeBytes(
   await database.execProtocol(Buffer.concat(messages))
 }
 
+function isPlain(value: unknown): value is Plain {
+  return typeof value === 'object' ? value === null || value instanceof Uint8Array : true
+}
+
 /** Bytes go in binary, everything else as text. */
-function wireValue(value: unknown): string | Buffer | null {
+function wireValue(value: Plain): string | Buffer | null {
   if (value === null || value === undefined) return null
   if (value instanceof Uint8Array) {
     return Buffer.from(value.buffer, value.byteOffset, value.byteLength)
   }
-  if (typeof value === 'string') return value
-  if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean') {
-    return String(value)
-  }
-  throw new TypeError(`a parameter of type ${typeof value} cannot be written beside bytes`)
+  return String(value)
 }

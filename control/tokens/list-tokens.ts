@@ -1,11 +1,8 @@
-import { z } from 'zod'
-import { id } from '../api/names.ts'
+import type { z } from 'zod'
 import type { tokensQuery, TokenView } from '../api/token-shapes.ts'
-import { decodeCursor, encodeCursor } from '../audit/cursor.ts'
 import { nowMs, type Control } from '../control.ts'
+import { pageOf, placeOf } from '../page-of.ts'
 import { tokenColumns, viewOf, type TokenRow } from './token-row.ts'
-
-const place = z.tuple([z.int().nonnegative(), id])
 
 /** Newest first. `ownerId`: only this person's; undefined: everybody's. */
 export async function listTokens(
@@ -14,8 +11,6 @@ export async function listTokens(
   query: z.output<typeof tokensQuery>,
 ): Promise<{ items: TokenView[]; next: string | null }> {
   const atMs = nowMs(clock)
-  const [madeAtMs, after] =
-    query.cursor === undefined ? [null, null] : decodeCursor(place, query.cursor)
   const rows = await state.query<TokenRow>(
     `select ${tokenColumns} from tokens
      where realm = $1
@@ -31,13 +26,14 @@ export async function listTokens(
       query.person ?? null,
       query.state === 'all',
       atMs,
-      madeAtMs,
-      after,
+      ...placeOf(query),
       query.limit + 1,
     ],
   )
-  const items = rows.slice(0, query.limit).map((row) => viewOf(row, atMs))
-  const last = items.at(-1)
-  const more = rows.length > query.limit && last !== undefined
-  return { items, next: more ? encodeCursor([last.madeAtMs, last.id]) : null }
+  return pageOf(
+    rows,
+    query.limit,
+    (row) => viewOf(row, atMs),
+    ({ madeAtMs }) => madeAtMs,
+  )
 }

@@ -5,22 +5,32 @@ import { createToken, tokenDigest } from '../api/token-form.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
 import { lockPerson } from '../people/person-row.ts'
-import { conflict, notAllowed } from '../refusals.ts'
-import { countLiveTokens, insertToken, viewOf, type TokenRow } from './token-row.ts'
+import { conflict } from '../refusals.ts'
+import {
+  countLiveTokens,
+  insertToken,
+  requireUnrevoked,
+  viewOf,
+  type TokenRow,
+} from './token-row.ts'
 
 const liveMax = 20
 
-/** Makes a token that stands for this person towards the API, as far as its scope goes. Rejects with `conflict` past 20 live ones. */
+/**
+ * Makes a token that stands for this person towards the API, as far as its scope goes. It outlives the certificate that it is made
+ * with, and ends when an admin revokes that. Rejects with `conflict` past 20 live ones.
+ */
 export async function makeApiToken(
   control: Control,
   actor: Actor,
+  certificateSerial: string,
   ask: z.output<typeof tokenMake>,
 ): Promise<z.output<typeof tokenMade>> {
   const { realm } = control
   const token = createToken('api')
   return control.state.transaction(async (sql) => {
     const person = await lockPerson(sql, realm, actor.id)
-    if (person.state !== 'active') throw notAllowed('your access was revoked', 'ask an admin')
+    await requireUnrevoked(sql, realm, person, certificateSerial)
     const madeAtMs = nowMs(control.clock)
     const live = await countLiveTokens(sql, realm, { personId: person.id, kind: 'api' }, madeAtMs)
     if (live >= liveMax) {
@@ -37,7 +47,7 @@ export async function makeApiToken(
       revokedAtMs: null,
       resource: null,
       level: null,
-      certificateSerial: null,
+      certificateSerial,
       sessionId: null,
       name: ask.name,
       scope: ask.scope,

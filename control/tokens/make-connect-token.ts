@@ -6,8 +6,8 @@ import { createToken, tokenDigest } from '../api/token-form.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
 import { lockPerson } from '../people/person-row.ts'
-import { conflict, notAllowed } from '../refusals.ts'
-import { countLiveTokens, insertToken, type TokenRow } from './token-row.ts'
+import { conflict } from '../refusals.ts'
+import { countLiveTokens, insertToken, requireUnrevoked, type TokenRow } from './token-row.ts'
 
 /** Tokens of one person that wait for their connection. */
 const liveMax = 5
@@ -28,14 +28,7 @@ export async function makeConnectToken(
   return control.state.transaction(async (sql) => {
     // Held to the commit: a revocation comes before this, or after it and then finds this token.
     const person = await lockPerson(sql, realm, actor.id)
-    const [certificate] = await sql.query<{ revoked: boolean }>(
-      `select revoked_at_ms is not null as revoked from certificates
-       where realm = $1 and serial = $2 for share`,
-      [realm, certificateSerial],
-    )
-    if (person.state !== 'active' || certificate?.revoked !== false) {
-      throw notAllowed('your access was revoked', 'ask an admin')
-    }
+    await requireUnrevoked(sql, realm, person, certificateSerial)
     const madeAtMs = nowMs(control.clock)
     const [place] = await sql.query<{ domain: string }>(
       `select p.domain from grants g join proxy_groups p on p.realm = g.realm and p.name = g.group_name

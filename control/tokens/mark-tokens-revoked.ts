@@ -10,17 +10,27 @@ export interface RevokedToken {
   readonly entry: FeedEntry | undefined
 }
 
-/** Revokes tokens that are live, or that let in a session that may be. Chain and feed are the caller's. */
+/**
+ * Revokes tokens that are live, or that let in a session that may be: connect tokens by their certificate, API tokens too where it may
+ * have been in others' hands. Chain and feed are the caller's.
+ */
 export async function markTokensRevoked(
   sql: Sql,
   realm: string,
-  which: { id?: string; personId?: string; certificateSerials?: readonly string[] },
+  which: {
+    id?: string
+    personId?: string
+    certificateSerials?: readonly string[]
+    /** Also the API tokens that were made with these certificates. */
+    apiTokensToo?: boolean
+  },
   how: { atMs: number; by: string; reason: string },
 ): Promise<RevokedToken[]> {
   const rows = await sql.query<{ id: string; admitted: boolean }>(
     `update tokens set revoked_at_ms = $5, revoked_by = $6, revoke_reason = $7
      where realm = $1 and revoked_at_ms is null
-       and (id = $2::uuid or person_id = $3::uuid or certificate_serial = any($4::text[]))
+       and (id = $2::uuid or person_id = $3::uuid
+         or (certificate_serial = any($4::text[]) and (kind = 'connect' or $9)))
        and (expires_at_ms > $5 or (kind = 'connect' and used_at_ms > $8))
      returning id, kind = 'connect' and used_at_ms is not null as admitted`,
     [
@@ -31,7 +41,9 @@ export async function markTokensRevoked(
       how.atMs,
       how.by,
       how.reason,
-      how.atMs - usedTokenMs,
+      // A revoked person's sessions are cut by who they are; of them only what may still live is listed.
+      which.personId === undefined ? 0 : how.atMs - usedTokenMs,
+      which.apiTokensToo === true,
     ],
   )
   return rows.map(({ id, admitted }) => ({

@@ -1,5 +1,7 @@
 import type { Level } from '../api/names.ts'
 import type { TokenView } from '../api/token-shapes.ts'
+import type { PersonRow } from '../people/person-row.ts'
+import { notAllowed } from '../refusals.ts'
 import type { Sql } from '../store/store.ts'
 
 /** A row of `tokens`, less its digest. */
@@ -14,6 +16,7 @@ export interface TokenRow {
   readonly revokedAtMs: number | null
   readonly resource: string | null
   readonly level: Level | null
+  /** Of the certificate that it was made with. */
   readonly certificateSerial: string | null
   readonly sessionId: string | null
   readonly name: string | null
@@ -34,6 +37,25 @@ export function stateOf(row: TokenRow, atMs: number): TokenView['state'] {
 export function viewOf(row: TokenRow, atMs: number): TokenView {
   const { personId: _, certificateSerial: __, ...shown } = row
   return { ...shown, state: stateOf(row, atMs) }
+}
+
+/**
+ * Between the look at the certificate and now, it or its person may have been revoked. The person is locked, and the certificate is
+ * held to the commit: a revocation comes before this, or after it and then finds the token. Rejects with `not-allowed`.
+ */
+export async function requireUnrevoked(
+  sql: Sql,
+  realm: string,
+  person: PersonRow,
+  certificateSerial: string,
+): Promise<void> {
+  const [certificate] = await sql.query<{ revoked: boolean }>(
+    `select revoked_at_ms is not null as revoked from certificates
+     where realm = $1 and serial = $2 for share`,
+    [realm, certificateSerial],
+  )
+  if (person.state === 'active' && certificate?.revoked === false) return
+  throw notAllowed('your access was revoked', 'ask an admin')
 }
 
 /** Chain and locks are the caller's. */

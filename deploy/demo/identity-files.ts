@@ -35,8 +35,22 @@ export function readIdentitySettings(directory: string): IdentitySettings {
   return identitySettings.parse(JSON.parse(bytes.toString('utf8')))
 }
 
+/** That of the last start: who signed in is known by the issuer, and the port is a part of its name. */
+export function keptPort(demoDirectory: string): number | undefined {
+  const directory = directoryIn(demoDirectory)
+  return existsSync(identitySettingsFile(directory))
+    ? readIdentitySettings(directory).port
+    : undefined
+}
+
+function directoryIn(demoDirectory: string): string {
+  return join(demoDirectory, 'identity-provider')
+}
+
 export interface PreparedIdentityProvider {
   readonly program: ChildProgram
+  /** What its certificate comes from. */
+  readonly authorityPem: string
   readonly accounts: IdentitySettings['accounts']
   /** With which control signs people in there. */
   readonly controlFlags: readonly string[]
@@ -51,7 +65,7 @@ export async function prepareIdentityProvider(
   port: number,
   clock: Clock,
 ): Promise<PreparedIdentityProvider> {
-  const directory = join(demoDirectory, 'identity-provider')
+  const directory = directoryIn(demoDirectory)
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const before = existsSync(identitySettingsFile(directory))
     ? readIdentitySettings(directory)
@@ -76,6 +90,7 @@ export async function prepareIdentityProvider(
   writeFileSync(caFile, tls.authorityPem, { mode: 0o600 })
   return {
     accounts,
+    authorityPem: tls.authorityPem,
     program: identityProviderProgram({
       dataDirectory: directory,
       logFile: join(demoDirectory, 'logs', 'identity-provider.log'),

@@ -1,10 +1,13 @@
 import { join } from 'node:path'
 import { createKeyAndRequest } from '../../certs/request.ts'
-import type { ApiClient } from '../../control/api/client.ts'
+import { createApiClient, type ApiClient } from '../../control/api/client.ts'
 import type { Role } from '../../control/api/names.ts'
 import type { Person } from '../../control/api/shapes.ts'
 import type { HomeConfig } from '../../control/cli/home.ts'
 import { writeHome } from '../../control/cli/write-home.ts'
+import { SallyportError } from '../../protocols/kit/errors.ts'
+import { signInAt } from './browser.ts'
+import type { PreparedIdentityProvider } from './identity-files.ts'
 
 export const adminEmail = 'admin@example.test'
 export const adminGroups = ['leads']
@@ -38,27 +41,70 @@ export interface DemoPerson {
   readonly home: string
 }
 
-/** Adds who is missing, and gives everybody a fresh certificate in a home of their own. */
+export interface PeoplePlace {
+  readonly homesDirectory: string
+  /** Of any home at this control. */
+  readonly config: HomeConfig
+  readonly controlAuthorityPem: string
+  readonly provider: Pick<PreparedIdentityProvider, 'accounts' | 'authorityPem'>
+  readonly announce: (line: string) => void
+}
+
+/** Nothing listens there: the browser is this process, and sees where it is sent. */
+const redirectUri = 'http://127.0.0.1:61234/callback'
+
+/** Adds who is missing, and signs everybody in at the identity provider, as they would themselves, each in a home of their own. */
 export async function signPeopleIn(
   api: ApiClient,
-  homesDirectory: string,
-  config: HomeConfig,
+  place: PeoplePlace,
 ): Promise<readonly DemoPerson[]> {
   const known = await everybody(api)
-  const signedIn: DemoPerson[] = []
   for (const { email, name, roles, groups } of demoPeople) {
-    const person =
-      known.get(email) ?? (await api.call('personCreate', { body: { email, name, roles, groups } }))
-    const home = join(homesDirectory, email.split('@')[0]!)
-    const { privateKeyPem, requestPem } = await createKeyAndRequest()
-    const issued = await api.call('certificateIssue', {
-      params: { id: person.id },
-      body: { requestPem },
-    })
-    writeHome(home, { ...config, email }, privateKeyPem, issued)
-    signedIn.push({ email, home })
+    if (known.has(email)) continue
+    known.set(email, await api.call('personCreate', { body: { email, name, roles, groups } }))
   }
-  return signedIn
+  const { config, controlAuthorityPem: authorityPem } = place
+  const anyone = createApiClient({ baseUrl: config.controlUrl, authorityPem })
+  try {
+    return await Promise.all(
+      demoPeople.map(async ({ email }) => {
+        const home = join(place.homesDirectory, email.split('@')[0]!)
+        const { privateKeyPem, requestPem } = await createKeyAndRequest()
+        const certificate = await signIn(anyone, place, email, requestPem).catch(
+          (error: unknown) => {
+            if (!(error instanceof SallyportError) || error.code !== 'sign-in-refused') throw error
+            place.announce(
+              `${email} has a certificate and no sign-in, so decides nothing: ${error.message}`,
+            )
+            const params = { id: known.get(email)!.id }
+            return api.call('certificateIssue', { params, body: { requestPem } })
+          },
+        )
+        writeHome(home, { ...config, email }, privateKeyPem, certificate)
+        return { email, home }
+      }),
+    )
+  } finally {
+    anyone.close()
+  }
+}
+
+async function signIn(
+  anyone: ApiClient,
+  { provider }: PeoplePlace,
+  email: string,
+  requestPem: string,
+) {
+  const begun = await anyone.call('loginCode', { body: { requestPem, redirectUri } })
+  const account = provider.accounts.find((one) => one.email === email)!
+  const page = await signInAt(provider.authorityPem, begun.authorizationUrl, account)
+  const arrived = new URL(page.url).searchParams
+  const [code, state, iss] = ['code', 'state', 'iss'].map((name) => arrived.get(name))
+  const { certificate } = await anyone.call('loginCodeFinish', {
+    params: { id: begun.id },
+    body: { secret: begun.secret, code: code ?? '', state: state ?? '', ...(iss ? { iss } : {}) },
+  })
+  return certificate
 }
 
 async function everybody(api: ApiClient): Promise<Map<string, Person>> {

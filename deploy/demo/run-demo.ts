@@ -12,7 +12,11 @@ import { startSite, type Site } from '../site.ts'
 import { createSupervisor } from '../supervisor.ts'
 import { applyFlows } from './flows.ts'
 import type { DemoOptions } from './options.ts'
-import { prepareIdentityProvider } from './identity-files.ts'
+import {
+  keptPort,
+  prepareIdentityProvider,
+  type PreparedIdentityProvider,
+} from './identity-files.ts'
 import { adminEmail, adminGroups, signPeopleIn, type DemoPerson } from './people.ts'
 import { sallyCommand, withPasswords, type DemoReady } from './ready-file.ts'
 import { applyResource, bindSecrets } from './resource.ts'
@@ -63,7 +67,9 @@ export async function runDemo(
       control: await port(usualPorts.control),
       proxy: await port(usualPorts.proxy),
       database: await port(usualPorts.database),
-      login: await port(usualPorts.login),
+      login: await freePort(
+        keptPort(directory) ?? (options.randomPorts ? undefined : usualPorts.login),
+      ),
     }
     const login = await prepareIdentityProvider(directory, ports.login, clock)
     preparePackages(announce)
@@ -84,13 +90,14 @@ export async function runDemo(
       supervisor.start(login.program),
     ])
     bindSecrets(site.paths.proxy, database.cluster, database.passwords)
-    const people = await fillControl(site, database.cluster, directory)
+    const fill = () => fillControl(site, database.cluster, { directory, provider: login, announce })
+    const people = await fill()
     announce('people are signed in and orders-db is known; starting the proxy')
     await site.startProxy()
     const renew = (): void => {
       renewal = clock.startTimer(renewMs, () => {
         renew()
-        fillControl(site, database.cluster, directory).catch((error: unknown) => {
+        fill().catch((error: unknown) => {
           announce(`the certificates of the demo's people were not renewed: ${String(error)}`)
         })
       })
@@ -128,12 +135,22 @@ async function startDatabase(
 async function fillControl(
   site: Site,
   cluster: Cluster,
-  directory: string,
+  place: {
+    readonly directory: string
+    readonly provider: PreparedIdentityProvider
+    readonly announce: (line: string) => void
+  },
 ): Promise<readonly DemoPerson[]> {
   const api = site.openApi()
   try {
-    const config = site.adminHome.config
-    const people = await signPeopleIn(api, join(directory, 'homes'), config)
+    const { config, files } = site.adminHome
+    const people = await signPeopleIn(api, {
+      config,
+      homesDirectory: join(place.directory, 'homes'),
+      controlAuthorityPem: readFileSync(files.controlAuthority, 'utf8'),
+      provider: place.provider,
+      announce: place.announce,
+    })
     await applyResource(api, cluster)
     await applyFlows(api)
     return people

@@ -111,6 +111,8 @@ export function openLink(options: LinkOptions): Link {
       ca: tls.authorityPem,
       cert: tls.certificatePem,
       key: tls.privateKeyPem,
+      // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
+      rejectUnauthorized: true,
       minVersion: 'TLSv1.3',
       maxPayload: messageBytesMax,
       handshakeTimeout: connectMsMax,

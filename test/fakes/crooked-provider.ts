@@ -13,6 +13,8 @@ export interface CrookedProvider {
   claims: Record<string, unknown>
   /** `none`: unsigned; `other`: by a key that is not published; `shared`: with the client secret (HS256). */
   signing: 'right' | 'none' | 'other' | 'shared'
+  /** What its userinfo endpoint says besides the subject. */
+  userinfo: Record<string, unknown>
   /** Answers instead of the usual one, by path. */
   readonly answers: Map<string, (response: ServerResponse) => void>
   /** The token requests that came, as forms. */
@@ -34,6 +36,7 @@ export async function startCrookedProvider(): Promise<CrookedProvider> {
     authorityPem: tls.authorityPem,
     claims: {},
     signing: 'right',
+    userinfo: {},
     answers: new Map(),
     asked: [],
     close: () =>
@@ -64,10 +67,13 @@ export async function startCrookedProvider(): Promise<CrookedProvider> {
         token_endpoint: `${issuer}/token`,
         jwks_uri: `${issuer}/jwks`,
         device_authorization_endpoint: `${issuer}/device`,
+        userinfo_endpoint: `${issuer}/userinfo`,
         response_types_supported: ['code'],
         subject_types_supported: ['public'],
         id_token_signing_alg_values_supported: ['ES256'],
       }),
+    '/userinfo': () =>
+      Promise.resolve({ sub: provider.claims['sub'] ?? 'mallory', ...provider.userinfo }),
     '/jwks': () => Promise.resolve({ keys: [jwk] }),
     '/device': () =>
       Promise.resolve({

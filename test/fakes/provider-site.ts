@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { LoginSettings } from '../../control/login/login-settings.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
-import { openBrowser, type Page } from './browser.ts'
+import { signInAt, type Page } from '../../deploy/demo/browser.ts'
 
 export interface ProviderSite {
   readonly issuer: string
@@ -86,22 +86,9 @@ export async function startProviderSite(
       linkByEmail: false,
       ...more,
     },
-    async signIn(url, email) {
-      const browser = openBrowser(authorityPem)
-      let page = await browser.open(url)
-      const password = accounts.find((account) => account.email === email)?.password ?? 'wrong'
-      for (
-        let steps = 0;
-        page.url.startsWith('https:') && page.html.includes('<form');
-        steps += 1
-      ) {
-        if (steps > 6) throw new Error(`this never ends: ${page.html}`)
-        page = await browser.submit(
-          page,
-          page.html.includes('name="password"') ? { email, password } : {},
-        )
-      }
-      return page
+    signIn(url, email) {
+      const account = accounts.find((one) => one.email === email) ?? { email, password: 'wrong' }
+      return signInAt(authorityPem, url, account)
     },
     async stop() {
       await running?.close()

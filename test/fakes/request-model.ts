@@ -22,6 +22,8 @@ interface Yes {
   by: Who
   level: Level
   forMs: number
+  /** Counts no more: when somebody else decided, they could not have said it any more. */
+  lapsed?: true
 }
 interface Asked {
   by: Who
@@ -52,6 +54,7 @@ export interface Seen {
   grants: { by: string; on: string; level: Level; fromMs: number; untilMs: number; live: boolean }[]
 }
 
+const counting = ({ yes }: Asked): Yes[] => yes.filter(({ lapsed }) => lapsed !== true)
 const rank = (level: Level): number => levels.indexOf(level)
 const lower = (one: Level, other: Level): Level => (rank(one) < rank(other) ? one : other)
 
@@ -136,7 +139,7 @@ export class RequestModel {
     return {
       requests: this.requests.map((asked) => ({
         state: this.stateOf(asked),
-        yes: asked.yes.length,
+        yes: counting(asked).length,
       })),
       grants: this.grants.map((grant) => ({
         by: emailOf(grant.by, this.name),
@@ -155,7 +158,7 @@ export class RequestModel {
       for (const asked of grant.because) {
         const { approval } = asked.flow
         const wanted = approval.kind === 'automatic' ? 0 : approval.count
-        const others = new Set(asked.yes.map(({ by }) => by))
+        const others = new Set(counting(asked).map(({ by }) => by))
         others.delete(asked.by)
         if (others.size < wanted) throw new Error('a grant without its approvals')
         if (asked.no !== undefined || asked.withdrawn) throw new Error('a grant against a no')
@@ -163,7 +166,7 @@ export class RequestModel {
         if (!asked.flow.levels.includes(asked.level) || rank(grant.level) > rank(asked.level)) {
           throw new Error('a grant that is higher than allowed')
         }
-        for (const yes of asked.yes) {
+        for (const yes of counting(asked)) {
           if (asked.extends === undefined && rank(grant.level) > rank(yes.level)) {
             throw new Error('a grant that is higher than an approver allowed')
           }
@@ -171,7 +174,7 @@ export class RequestModel {
       }
       const [first, ...more] = grant.because
       const allowed = [first!, ...more].reduce(
-        (sum, { forMs, yes }) => sum + Math.min(forMs, ...yes.map((one) => one.forMs)),
+        (sum, asked) => sum + Math.min(asked.forMs, ...counting(asked).map((one) => one.forMs)),
         0,
       )
       if (grant.untilMs - grant.fromMs > allowed) throw new Error('a grant longer than allowed')
@@ -201,11 +204,12 @@ export class RequestModel {
     if (asked.withdrawn) return 'withdrawn'
     if (asked.no !== undefined) return 'denied'
     const { approval, unansweredAfter } = asked.flow
-    if (asked.yes.length >= (approval.kind === 'automatic' ? 0 : approval.count)) return 'approved'
+    if (counting(asked).length >= (approval.kind === 'automatic' ? 0 : approval.count))
+      return 'approved'
     return this.nowMs >= asked.atMs + parseDuration(unansweredAfter) ? 'expired' : 'pending'
   }
 
-  private flowFor(person: Who, resource: What, level: Level): Flow | undefined {
+  private flowFor(person: Who, resource: What, level: Level, aheadMs?: number): Flow | undefined {
     const name = resourceOf(resource, this.name)
     const needs = ({ approval }: Flow): number =>
       approval.kind === 'automatic' ? 0 : approval.count
@@ -216,6 +220,7 @@ export class RequestModel {
         const kinds = tags === undefined ? [name] : Object.values(tags)
         return (names ?? [name]).includes(name) && kinds.includes(name)
       })
+      .filter(({ duration }) => (aheadMs ?? 0) <= parseDuration(duration.longest))
     const least = Math.min(...fitting.map(needs))
     return fitting.find((flow) => needs(flow) === least)
   }
@@ -229,14 +234,12 @@ export class RequestModel {
     extended: number | undefined,
   ): boolean {
     if (!this.mayAct(by) || !this.offered.get(on)!.has(level)) return false
-    const flow = this.flowFor(by, on, level)
+    const grant = extended === undefined ? undefined : this.grants[extended]!
+    const heldMs = grant === undefined ? 0 : grant.untilMs - this.nowMs
+    const flow = this.flowFor(by, on, level, forMs === undefined ? undefined : heldMs + forMs)
     if (flow === undefined || (flow.reasonRequired && reason === '')) return false
     const { longest, default: usual } = flow.duration
-    const longestMs = parseDuration(longest)
     const wantedMs = forMs ?? parseDuration(usual ?? longest)
-    const grant = extended === undefined ? undefined : this.grants[extended]!
-    const aheadMs = (grant === undefined ? 0 : grant.untilMs - this.nowMs) + wantedMs
-    if (aheadMs > longestMs) return false
     const asked: Asked = {
       ...{ by, on, level, forMs: wantedMs, flow, atMs: this.nowMs, extends: extended },
       ...{ yes: [], no: undefined, withdrawn: false },
@@ -274,7 +277,7 @@ export class RequestModel {
       asked.no = step.by
       return true
     }
-    const before = asked.yes.some(({ by }) => by === step.by)
+    const before = counting(asked).some(({ by }) => by === step.by)
     if (before && (state === 'pending' || state === 'approved')) return true
     if (state !== 'pending') return false
     if (
@@ -285,23 +288,28 @@ export class RequestModel {
     }
     if (step.forMs !== undefined && step.forMs > asked.forMs) return false
     const yes = { by: step.by, level: step.level ?? asked.level, forMs: step.forMs ?? asked.forMs }
-    if (asked.yes.length + 1 === approval.count && !this.canBring(asked, yes)) return false
-    asked.yes.push(yes)
+    const kept = asked.yes.map((one): Yes => {
+      const { active } = this.people.get(one.by)!
+      return active && this.isNamed(approval.from, one.by) ? one : { ...one, lapsed: true }
+    })
+    const after = { ...asked, yes: [...kept, yes] }
+    if (counting(after).length === approval.count && !this.canBring(after)) return false
+    asked.yes = after.yes
     if (this.stateOf(asked) === 'approved') this.bring(asked)
     return true
   }
 
-  private agreed(asked: Asked, more: Yes[] = []): Omit<Yes, 'by'> {
-    const all = [...asked.yes, ...more]
+  private agreed(asked: Asked): Omit<Yes, 'by'> {
+    const all = counting(asked)
     return {
       level: all.map((yes) => yes.level).reduce(lower, asked.level),
       forMs: Math.min(asked.forMs, ...all.map((yes) => yes.forMs)),
     }
   }
 
-  private canBring(asked: Asked, yes: Yes): boolean {
-    if (!this.people.get(asked.by)!.active) return false
-    if (!this.offered.get(asked.on)!.has(this.agreed(asked, [yes]).level)) return false
+  private canBring(asked: Asked): boolean {
+    if (!this.people.get(asked.by)!.active || !this.isNamed(asked.flow.who, asked.by)) return false
+    if (!this.offered.get(asked.on)!.has(this.agreed(asked).level)) return false
     if (asked.extends === undefined) return true
     const grant = this.grants[asked.extends]!
     const furthestMs = this.nowMs + parseDuration(asked.flow.duration.longest)

@@ -7,6 +7,7 @@ import { openApi } from '../../control/cli/with-api.ts'
 import { readHome } from '../../control/cli/home.ts'
 import type { ApiClient } from '../../control/api/client.ts'
 import { sleep, systemClock } from '../../protocols/kit/clock.ts'
+import { seedStores } from '../seed-stores.ts'
 
 const main = join(import.meta.dirname, '../../control/main.ts')
 
@@ -49,6 +50,8 @@ export function spawnControl({ directory, flags = [], environment = {} }: Proces
 
 /** Rejects with what it printed if it does not come up. */
 export async function startControlProcess(options: ProcessOptions): Promise<ControlProcess> {
+  const data = join(options.directory, 'control')
+  if (!existsSync(data)) await seedStores(join(data, 'store'))
   const { child, ready, output } = spawnControl(options)
   const untilMs = systemClock.monotonicMs() + startMsMax
   while (!existsSync(ready)) {

@@ -13,7 +13,7 @@ import { makeCertificates, type TestCertificates } from '../fakes/tls.ts'
 import { client, server as backend, wireUp } from '../unit/postgres/messages.ts'
 
 const isLong = process.env['SALLYPORT_LONG'] === '1'
-const fuzzMs = isLong ? 120_000 : 30_000
+const fuzzMs = isLong ? 120_000 : 9_000
 const domain = 'access.localhost'
 const limits = { handshakeMs: 400, upstreamConnectMs: 1_000 }
 

@@ -20,7 +20,7 @@ let proxy: TestProxy
 
 beforeAll(async () => {
   site = await startTestControl()
-  whole = await site.addPerson('whole@example.test', ['engineer', 'admin', 'auditor'])
+  whole = await site.addSignedIn('whole@example.test', ['engineer', 'admin', 'auditor'])
   dev = await site.addPerson('dev@example.test', ['engineer'])
   other = await site.addPerson('oncall@example.test', ['engineer'])
   proxy = await site.addProxy()
@@ -91,7 +91,8 @@ describe.each(names)('%s', (name) => {
     }
   }, 60_000)
 
-  test.runIf(route.body !== undefined)('takes no field that it does not know', async () => {
+  if (route.body === undefined) return
+  test('takes no field that it does not know', async () => {
     for (const extra of [
       { realm: 'other' },
       { state: 'active', roles: ['admin'], id: unknownId },

@@ -16,6 +16,7 @@ import { readSegments } from '../../control/audit/read-segments.ts'
 import { searchActivities, type ActivityPage } from '../../control/audit/search-activities.ts'
 import { storeSegments, type SegmentsStored } from '../../control/audit/store-segments.ts'
 import { openStores, type Store, type Stores } from '../../control/store/store.ts'
+import { seedStores } from '../seed-stores.ts'
 import { createTestClock, type TestClock } from '../test-clock.ts'
 import { createFakeProxy, type FakeEpoch } from './audit-proxy.ts'
 import { startPostgresServer, type PostgresServer } from './postgres-server.ts'
@@ -58,6 +59,7 @@ export function auditFixture(engine: (typeof engines)[number]): AuditFixture {
 
   beforeAll(async () => {
     if (engine === 'embedded') {
+      await seedStores(join(directory, 'data'))
       stores = await openStores({ dataDir: join(directory, 'data') })
       return
     }

@@ -459,7 +459,9 @@ describe.each(engines)('the audit as it is read in a %s store', (engine) => {
     expect(await registry.metrics()).toContain('sallyport_audit_entries_received_total 4')
   })
 
-  test.runIf(engine === 'postgres')('a search that hangs is stopped, with a hint', async () => {
+  // The embedded store has one connection: nobody else could hold the lock.
+  if (engine !== 'postgres') return
+  test('a search that hangs is stopped, with a hint', async () => {
     await audit.store.transaction(async (sql) => {
       await sql.query('lock table audit_activities in access exclusive mode')
       const limits = { ...defaultSearchLimits, statementMs: 50 }

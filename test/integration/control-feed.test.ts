@@ -1,7 +1,9 @@
 import { createPublicKey, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createKeyAndRequest } from '../../certs/request.ts'
 import type { FeedEvent, ToProxy } from '../../control/api/feed.ts'
 import { verifyToken } from '../../control/api/tokens.ts'
+import { endLogin } from '../../control/login/end-login.ts'
 import { trimFeed } from '../../control/feed/trim-feed.ts'
 import { sleep, systemClock } from '../../protocols/kit/clock.ts'
 import { connectFeed, follow, type FeedClient, type FeedTarget } from './feed-client.ts'
@@ -149,6 +151,33 @@ describe.each(['embedded', 'postgres'] as const)('the feed over the %s store', (
     ).toEqual([])
   })
 
+  test('a certificate that has expired is revoked for the sessions that it opened', async () => {
+    await make()
+    const client = await listen()
+    const { position } = await client.next('resync')
+    const { requestPem } = await createKeyAndRequest()
+    const { serial } = await site.admin.call('certificateIssue', {
+      params: { id: dev.person.id },
+      body: { requestPem, forMs: 60_000 },
+    })
+    site.clock.shiftMs = 120_000
+    try {
+      const revoke = () =>
+        site.admin.call('certificateRevoke', { params: { serial }, body: { reason: 'stolen' } })
+      await revoke()
+      const ofIt = (events: FeedEvent[]) =>
+        events.filter((event) => event.kind === 'certificate-revoked' && event.serial === serial)
+      const told = await client.next('events', ({ events }) => ofIt(events).length > 0)
+      expect(told.position).toBeGreaterThan(position)
+      // Once: whoever revokes it again changes nothing.
+      await revoke()
+      const resync = await (await listen()).next('resync')
+      expect(ofIt(resync.events)).toHaveLength(1)
+    } finally {
+      site.clock.shiftMs = 0
+    }
+  })
+
   test('a cursor that is kept reads on without a resync', async () => {
     const client = await listen()
     await client.next('resync')
@@ -277,6 +306,24 @@ describe.each(['embedded', 'postgres'] as const)('the feed over the %s store', (
         .some((event) => event.kind === 'grant-revoked' && event.grantId === grant.id)
       expect(seen).toBe(true)
     }
+  })
+
+  test('a sign-in that ends cuts what its certificates let in, also those that have ended', async () => {
+    const { control } = site.running
+    const wallMs = () => systemClock.wallMs() + 9 * 3_600_000
+    const later = { ...control, clock: { ...control.clock, wallMs } }
+    const operator = { id: randomUUID(), email: 'operator@example.test', remoteAddress: '' }
+    const { api, serial } = await site.addSignedIn('signed-in@example.test', ['engineer'])
+    const { login } = await api.call('whoami')
+    const client = await listen()
+    await client.next('resync', ({ more }) => !more)
+    // As where the identity provider refuses to go on.
+    const context = { control: later, provider: undefined, proxy: undefined }
+    await endLogin(context, operator, login!.id, 'disabled there')
+    const isIt = ({ events }: { events: FeedEvent[] }): boolean =>
+      events.some((event) => 'serial' in event && event.serial === serial)
+    await client.next('events', isIt)
+    await (await listen(await site.addProxy())).next('resync', isIt)
   })
 
   test('only a proxy’s certificate opens a feed', async () => {

@@ -14,6 +14,7 @@ import { openStores, type Store, type Stores } from '../../control/store/store.t
 import { revokeGrant } from '../../control/grants/revoke-grant.ts'
 import { makeGrant } from '../../control/grants/make-grant.ts'
 import { sleep, systemClock } from '../../protocols/kit/clock.ts'
+import { seedStores } from '../seed-stores.ts'
 import { follow } from './feed-client.ts'
 import { startPostgresServer, type PostgresServer } from './postgres-server.ts'
 import { resourceNamed, startTestControl } from './running-control.ts'
@@ -126,6 +127,7 @@ describe.each(['embedded', 'postgres'] as const)('the hub over the %s store', (e
   let stores: Stores
   let hub: FeedHub | undefined
   beforeAll(async () => {
+    if (engine === 'embedded') await seedStores(directory)
     stores =
       engine === 'embedded'
         ? await openStores({ dataDir: directory })

@@ -1,6 +1,7 @@
 /** Ends of sessions: what the client reads, what stays at the server, what the audit says. */
 import { once } from 'node:events'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { startFakePostgres } from '../fakes/postgres-upstream.ts'
 import {
   account,
   eventually,
@@ -38,8 +39,8 @@ async function backends(state = ''): Promise<number> {
 }
 const active = () => backends(`and state = 'active'`)
 
-function startPsql(...args: string[]) {
-  const child = site.start('psql', ['-X', '-At', ...args])
+function startPsql(at: Site, ...args: string[]) {
+  const child = at.start('psql', ['-X', '-At', ...args])
   const said = { text: '' }
   child.stdout!.on('data', (chunk: Buffer) => (said.text += chunk.toString()))
   child.stderr!.on('data', (chunk: Buffer) => (said.text += chunk.toString()))
@@ -51,7 +52,7 @@ describe('a cut', () => {
     ['in pg_sleep', 'select pg_sleep(300)'],
     ['in the first of two', 'select pg_sleep(300); select pg_sleep(300)'],
   ])('%s: the client reads why, no backend stays', async (_name, statement) => {
-    const { said, closed } = startPsql('-c', statement)
+    const { said, closed } = startPsql(site, '-c', statement)
     await eventually(async () => (await active()) === 1)
     const startedMs = performance.now()
     site.gate.sessions[0]!.cut('grant-expired', 'your grant has ended', 'ask for another')
@@ -77,6 +78,7 @@ describe('a cut', () => {
 
   test('amid rows that stream: still between two messages', async () => {
     const { said, closed } = startPsql(
+      site,
       ...['-v', 'FETCH_COUNT=0', '-o', '/dev/null'],
       ...[
         '-c',
@@ -118,19 +120,36 @@ describe('a cut', () => {
     await eventually(async () => (await backends()) === 0, 5_000)
   })
 
-  test('during the login refuses', async () => {
-    const arrived = eventually(() => site.gate.sessions.length === 1)
-    const { said, closed } = startPsql('-c', 'select 1')
-    await arrived
-    site.gate.sessions[0]!.cut()
-    await closed
-    expect(said.text).toContain('your grant has ended')
-    expect(site.gate.records).toEqual([])
+  test.each([
+    ['before TLS', 'verify-full', 'silent', 1],
+    ['before its demand', 'disable', 'silent', 1],
+    ['amid the proof of the password', 'disable', 'stops-in-login', 2],
+  ] as const)('during the login, %s, refuses', async (_when, tls, behaviour, packets) => {
+    // A resource that takes the connection and says no more holds the login for as long as the test needs.
+    const held = await startFakePostgres()
+    held.behaviour = behaviour
+    const upstream = { host: '127.0.0.1', port: held.port, serverName: 'resource.internal', tls }
+    const slow = await startSite(real, { gate: { upstream } })
+    try {
+      const { said, closed } = startPsql(slow, '-c', 'select 1')
+      await eventually(() => held.packets === packets)
+      const session = slow.gate.sessions[0]!
+      expect(session.isOpen).toBe(false)
+      session.cut()
+      await closed
+      expect(said.text).toContain('FATAL:  your grant has ended')
+      expect(slow.gate.records).toEqual([])
+      await eventually(() => slow.server.serving === 0 && held.open === 0)
+      expect(slow.server.crashes).toEqual([])
+    } finally {
+      await slow.close()
+      await held.close()
+    }
   })
 })
 
 test('a warning is a NOTICE', async () => {
-  const { child, said, closed } = startPsql('-c', 'select pg_sleep(1)')
+  const { child, said, closed } = startPsql(site, '-c', 'select pg_sleep(1)')
   await eventually(async () => (await active()) === 1)
   site.gate.sessions[0]!.notify('your grant ends in 5 minutes')
   await closed
@@ -139,7 +158,7 @@ test('a warning is a NOTICE', async () => {
 })
 
 test('a client that is gone leaves no sleeping backend', async () => {
-  const { child, closed } = startPsql('-c', 'select pg_sleep(300)')
+  const { child, closed } = startPsql(site, '-c', 'select pg_sleep(300)')
   await eventually(async () => (await active()) === 1)
   child.kill('SIGKILL')
   await closed
@@ -149,7 +168,7 @@ test('a client that is gone leaves no sleeping backend', async () => {
 })
 
 test('a server that ends the session is passed on', async () => {
-  const { said, closed } = startPsql('-c', 'select pg_sleep(300)')
+  const { said, closed } = startPsql(site, '-c', 'select pg_sleep(300)')
   await eventually(async () => (await active()) === 1)
   await real.query(
     `select pg_terminate_backend(pid) from pg_stat_activity where usename = '${account}'`,

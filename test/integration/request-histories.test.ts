@@ -188,7 +188,7 @@ async function createWorld(control: Control, start: History, name: string) {
     return {
       requests: requests.map((id) => {
         const { state: now, decisions } = mine.find((one) => one.id === id)!
-        const yes = decisions.filter(({ verdict }) => verdict === 'approve')
+        const yes = decisions.filter(({ verdict, lapsed }) => verdict === 'approve' && !lapsed)
         return { state: now, yes: new Set(yes.map(({ personId }) => personId)).size }
       }),
       grants: grants.map(({ id }) => {

@@ -1,6 +1,7 @@
 /** Access flows and requests over the API, on both stores. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { approveRequest, denyRequest } from '../../control/requests/decide-request.ts'
 import { expireRequests } from '../../control/requests/expire-requests.ts'
 import { startPostgresServer, type PostgresServer } from './postgres-server.ts'
 import {
@@ -14,6 +15,7 @@ import {
 } from './requests-fixture.ts'
 import {
   resourceNamed,
+  signIn,
   startTestControl,
   type RunningSite,
   type TestPerson,
@@ -58,12 +60,12 @@ describe.each(['embedded', 'postgres'] as const)('requests over the %s store', (
     site = await startTestControl(
       engine === 'embedded' ? {} : { databaseUrl: await server.createDatabase() },
     )
-    dev = await site.addPerson('dev@example.test', ['engineer'], ['engineers'])
-    lead = await site.addPerson('lead@example.test', ['engineer'], ['engineers', 'leads'])
-    lead2 = await site.addPerson('lead2@example.test', ['admin'], ['leads'])
-    stranger = await site.addPerson('stranger@example.test', ['engineer'])
-    auditor = await site.addPerson('auditor@example.test', ['auditor'])
-    boss = await site.addPerson('boss@example.test', ['admin'])
+    dev = await site.addSignedIn('dev@example.test', ['engineer'], ['engineers'])
+    lead = await site.addSignedIn('lead@example.test', ['engineer'], ['engineers', 'leads'])
+    lead2 = await site.addSignedIn('lead2@example.test', ['admin'], ['leads'])
+    stranger = await site.addSignedIn('stranger@example.test', ['engineer'])
+    auditor = await site.addSignedIn('auditor@example.test', ['auditor'])
+    boss = await site.addSignedIn('boss@example.test', ['admin'])
     await applyResources()
     await applyFlows()
   })
@@ -281,6 +283,87 @@ describe.each(['embedded', 'postgres'] as const)('requests over the %s store', (
       expect(await withdraw(lead, request.id)).toMatchObject({ state: 'withdrawn' })
     })
 
+    test('a certificate that an admin issued approves and denies nothing, whoever it names', async () => {
+      const { request } = await ask(dev, 'write')
+      const issued = await signIn(boss.api, lead.person, (caller) => site.open(caller))
+      expect(await issued.api.call('request', { params: { id: request.id } })).toMatchObject({
+        mine: 'decide',
+      })
+      for (const deciding of [approve(issued, request.id), deny(issued, request.id)]) {
+        await expect(deciding).rejects.toMatchObject({
+          code: 'not-allowed',
+          message: expect.stringMatching(/a sign-in of your own/) as string,
+          hint: expect.stringMatching(/sally login.*--oidc-issuer/) as string,
+        })
+      }
+      expect(await approve(lead, request.id)).toMatchObject({ state: 'approved' })
+    })
+
+    test('a sign-in that ends between the look at it and the decision decides nothing', async () => {
+      const { request } = await ask(dev, 'write')
+      const leaving = await site.addSignedIn(
+        `leaving-${engine}@example.test`,
+        ['engineer'],
+        ['leads'],
+      )
+      const { control } = site.running
+      const { login } = await leaving.api.call('whoami')
+      await leaving.api.call('logout', { body: {} })
+      const { id, email } = leaving.person
+      const actor = { ...{ id, email, remoteAddress: '', seesAll: false }, loginId: login!.id }
+      const late = { code: 'not-allowed', clientMessage: 'your sign-in has ended' }
+      const yes = approveRequest(control, actor, request.id, { comment: '' })
+      await expect(yes).rejects.toMatchObject(late)
+      await expect(denyRequest(control, actor, request.id, 'no')).rejects.toMatchObject(late)
+      expect(await withdraw(dev, request.id)).toMatchObject({ decisions: [] })
+    })
+
+    test('a yes counts only while its giver could say it; then the rest is still wanted', async () => {
+      const add = (name: string) =>
+        site.addSignedIn(`${name}@example.test`, ['engineer'], ['leads'])
+      const { state, realm } = site.running.control
+      const [leaver, mover] = [await add('quitter'), await add('mover')]
+      const { request } = await ask(dev, 'delete')
+      await approve(leaver, request.id)
+      const params = { id: leaver.person.id }
+      await site.admin.call('personRevoke', { params, body: { reason: 'left' } })
+      expect(await approve(mover, request.id)).toMatchObject({
+        state: 'pending',
+        decisions: [{ personEmail: 'quitter@example.test', lapsed: true }, {}],
+      })
+      const setGroups = (person: TestPerson, groups: string[]) =>
+        state.query('update people set groups = $3 where realm = $1 and id = $2', [
+          ...[realm, person.person.id, groups],
+        ])
+      await setGroups(mover, ['others'])
+      expect(await approve(lead, request.id)).toMatchObject({
+        state: 'pending',
+        decisions: [{ lapsed: true }, { lapsed: true }, { personEmail: 'lead@example.test' }],
+      })
+      // Back in the group it waits for them again, and they say it again.
+      await setGroups(mover, ['leads'])
+      const waiting = await mover.api.call('requests', { query: { mine: 'decide' } })
+      expect(waiting.items.map(({ id }) => id)).toContain(request.id)
+      const approved = await approve(mover, request.id)
+      expect(approved).toMatchObject({ state: 'approved' })
+      const made = (await actions()).find(({ target }) => target === approved.grantId)
+      expect(made!.details!['approvedBy']).toEqual(['lead@example.test', 'mover@example.test'])
+    })
+
+    test('who left the groups that may ask is granted nothing', async () => {
+      const { state, realm } = site.running.control
+      const mover = await site.addSignedIn('mover2@example.test', ['engineer'], ['engineers'])
+      const { request } = await ask(mover, 'write')
+      await state.query('update people set groups = $3 where realm = $1 and id = $2', [
+        ...[realm, mover.person.id, ['others']],
+      ])
+      await expect(approve(lead, request.id)).rejects.toMatchObject({
+        code: 'conflict',
+        message: 'flow writing does not let mover2@example.test ask any more',
+      })
+      expect(await deny(lead, request.id)).toMatchObject({ state: 'denied' })
+    })
+
     test('two approvals are of two people; each may allow less', async () => {
       const { request } = await ask(dev, 'delete', { forMs: hourMs })
       const half = await approve(lead, request.id, { level: 'write' })
@@ -334,7 +417,7 @@ describe.each(['embedded', 'postgres'] as const)('requests over the %s store', (
 
     test('a change of the flows leaves what waits under its copy; groups count as they are now', async () => {
       const { request } = await ask(dev, 'write')
-      const newcomer = await site.addPerson('newcomer@example.test', ['engineer'], ['newcomers'])
+      const newcomer = await site.addSignedIn('newcomer@example.test', ['engineer'], ['newcomers'])
       const other = { kind: 'people' as const, count: 1, from: { groups: ['newcomers'] } }
       await applyFlows([flowNamed('writing', ['write'], 1, { approval: other })])
       await expect(approve(newcomer, request.id)).rejects.toMatchObject({ code: 'not-found' })
@@ -471,7 +554,7 @@ describe.each(['embedded', 'postgres'] as const)('requests over the %s store', (
   })
 
   test('an auditor whom a flow names neither asks nor decides, and is shown no way to', async () => {
-    const both = await site.addPerson('reader@example.test', ['auditor'], ['engineers', 'leads'])
+    const both = await site.addSignedIn('reader@example.test', ['auditor'], ['engineers', 'leads'])
     const { request } = await ask(dev, 'write')
     await expect(approve(both, request.id)).rejects.toMatchObject({ code: 'not-allowed' })
     await expect(ask(both, 'read')).rejects.toMatchObject({ code: 'not-allowed' })

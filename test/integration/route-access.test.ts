@@ -67,6 +67,7 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   groups: ['admin', 'auditor'],
   groupCreate: ['admin'],
   joinToken: ['admin'],
+  proxyRevoke: ['admin'],
   proxyJoin: 'anyone',
   proxyRenew: ['proxy'],
   proxySegments: ['proxy'],
@@ -107,6 +108,9 @@ const concernsOnlyOneself: readonly RouteName[] = [
 ]
 
 const names = Object.keys(routes) as RouteName[]
+/** Where a certificate that an admin issued is not enough: whoever issued it could be whom it names. */
+const wantsSignIn: readonly RouteName[] = ['requestApprove', 'requestDeny']
+
 const roleless = [
   'nobody',
   'stranger',
@@ -114,7 +118,7 @@ const roleless = [
   'revoked certificate',
   'restored',
 ] as const
-const callers = [...roles, 'proxy', ...roleless] as const
+const callers = [...roles, 'issued', 'proxy', ...roleless] as const
 type Caller = (typeof callers)[number]
 
 let site: RunningSite
@@ -135,9 +139,10 @@ beforeAll(async () => {
     await site.admin.call('personRevoke', { params: { id: back.person.id }, body: reason })
     await site.admin.call('personRestore', { params: { id: back.person.id }, body: reason })
     evidence = {
-      engineer: await site.addPerson('dev@example.test', ['engineer']),
-      admin: await site.addPerson('lead@example.test', ['admin']),
-      auditor: await site.addPerson('auditor@example.test', ['auditor']),
+      engineer: await site.addSignedIn('dev@example.test', ['engineer']),
+      admin: await site.addSignedIn('lead@example.test', ['admin']),
+      auditor: await site.addSignedIn('auditor@example.test', ['auditor']),
+      issued: await whole('issued'),
       proxy: await site.addProxy(),
       nobody: {},
       stranger: await elsewhere.addPerson('dev@example.test', [...roles]),
@@ -155,6 +160,9 @@ afterAll(() => site.close())
 function expectedRefusal(name: RouteName, caller: Caller): 401 | 403 | undefined {
   const who = letIn[name]
   if (who === 'anyone' || who.some((one) => one === caller)) return undefined
+  if (caller === 'issued' && !who.includes('proxy')) {
+    return wantsSignIn.includes(name) ? 403 : undefined
+  }
   const known = roles.some((role) => role === caller) && !who.includes('proxy')
   return known ? 403 : 401
 }
@@ -259,9 +267,10 @@ describe.each(['read', 'request'] as const)('an API token of scope %s', (scope) 
   })
 })
 
-test('a token that reads changes nothing; none decides', () => {
+test('a token that reads changes nothing; none decides, and only a sign-in does', () => {
   for (const name of names) {
-    const { token, method }: Route = routes[name]
+    const { token, method, signedIn }: Route = routes[name]
+    expect(signedIn === true, name).toBe(wantsSignIn.includes(name))
     expect(token, name).toBe(letTokenIn[name])
     if (token === 'read') expect(method, name).toBe('GET')
   }

@@ -9,13 +9,18 @@ import type { Role } from '../../control/api/names.ts'
 import type { Person, ProxyJoined } from '../../control/api/shapes.ts'
 import { openApi } from '../../control/cli/with-api.ts'
 import { readHome } from '../../control/cli/home.ts'
+import type { Control } from '../../control/control.ts'
 import { createLog } from '../../control/create-log.ts'
+import { completeLogin } from '../../control/login/complete-login.ts'
+import type { IdentityProvider } from '../../control/login/identity-provider.ts'
+import type { LoginContext } from '../../control/login/login-context.ts'
 import {
   startControl,
   type ControlOptions,
   type RunningControl,
 } from '../../control/start-control.ts'
 import { systemClock, type Clock } from '../../protocols/kit/clock.ts'
+import { seedStores } from '../seed-stores.ts'
 
 export interface TestCaller {
   readonly certificatePem?: string
@@ -36,8 +41,13 @@ export interface RunningSite {
   readonly options: ControlOptions
   /** Moves control's wall clock, and nothing else. */
   readonly clock: ShiftedClock
+  /** With a certificate that the admin issued. */
   addPerson(email: string, roles: Role[], groups?: string[]): Promise<TestPerson>
+  /** With a certificate of a sign-in, as it comes about once the identity provider has said who is there. */
+  addSignedIn(email: string, roles: Role[], groups?: string[]): Promise<TestPerson>
   addProxy(group?: string): Promise<TestProxy>
+  /** The API as this caller; closed with the site. */
+  open(caller: Required<TestCaller>): ApiClient
   /** Asks as somebody, and returns what came. */
   ask(
     caller: TestCaller,
@@ -87,6 +97,9 @@ export async function startTestControl(
     validateAnswers: true,
     ...more,
   }
+  if (more.databaseUrl === undefined && more.dataDir === undefined) {
+    await seedStores(join(options.dataDir, 'store'))
+  }
   const running = await startControl(options)
   const admin = openApi(readHome({ SALLY_HOME: join(directory, 'admin') }))
   const authorityPem = running.control.keys.authorities.control.certificatePem
@@ -101,9 +114,24 @@ export async function startTestControl(
     admin,
     options,
     clock,
+    open,
     async addPerson(email, roles, groups = []) {
       const person = await admin.call('personCreate', { body: { email, roles, groups } })
       return signIn(admin, person, open)
+    },
+    async addSignedIn(email, roles, groups = []) {
+      const person = await admin.call('personCreate', { body: { email, roles, groups } })
+      const { privateKeyPem, requestPem } = await createKeyAndRequest()
+      const { certificate } = await completeLogin(providerSaying(running.control), {
+        ...{ attemptId: undefined, remoteAddress: '127.0.0.1', flow: 'device', requestPem },
+        refreshToken: undefined,
+        identity: {
+          ...{ issuer, subject: email, email, emailVerified: true, name: '', groups },
+          ...{ authTimeMs: null, acr: null, amr: [] },
+        },
+      })
+      const caller = { certificatePem: certificate.certificatePem, privateKeyPem }
+      return { person, serial: certificate.serial, ...caller, api: open(caller) }
     },
     async addProxy(group = 'default') {
       const { token } = await admin.call('joinToken', { params: { name: group } })
@@ -132,6 +160,15 @@ export async function startTestControl(
       rmSync(directory, { recursive: true, force: true })
     },
   }
+}
+
+const issuer = 'https://provider.example.test'
+
+/** Of a provider that is asked for nothing any more. */
+function providerSaying(control: Control): LoginContext {
+  const settings = { issuer, adminGroups: [], auditorGroups: [], linkByEmail: true }
+  const provider = { settings } as unknown as IdentityProvider
+  return { control, provider, proxy: undefined }
 }
 
 export async function signIn(

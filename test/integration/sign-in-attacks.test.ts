@@ -46,6 +46,7 @@ afterEach(async () => {
   // Attempts that a test left open count against the next one's.
   await site.running.stores.state.query('delete from login_attempts')
   provider.claims = {}
+  provider.userinfo = {}
   provider.signing = 'right'
   provider.answers.clear()
   site.clock.shiftMs = 0
@@ -297,6 +298,71 @@ describe('other people’s addresses', () => {
       api.close()
       await mapping.close()
     }
+  })
+})
+
+describe('a provider that leaves claims out', () => {
+  const none = { email_verified: undefined, groups: undefined }
+
+  test('is refused unless the operator said what that means; then a no stays a no', async () => {
+    provider.claims = { sub: 'plain', email: 'plain@example.test', email_verified: undefined }
+    await expect(signIn()).rejects.toMatchObject({
+      ...refused,
+      hint: expect.stringMatching(/--oidc-trust-unmarked-emails/) as string,
+    })
+    provider.claims = { sub: 'plain', email: 'plain@example.test', groups: undefined }
+    await expect(signIn()).rejects.toMatchObject({
+      ...refused,
+      hint: expect.stringMatching(/--oidc-missing-groups-mean-none/) as string,
+    })
+    const more = { trustUnmarkedEmails: true, missingGroupsMeanNone: true, adminGroups: ['ops'] }
+    const trusting = await startTestControl({ login: settings(more) })
+    const api = open(trusting)
+    try {
+      for (const email_verified of [false, 'no', 'false', null, 0]) {
+        provider.claims = { sub: 'plain', email: 'plain@example.test', ...none, email_verified }
+        await expect(signIn(api)).rejects.toMatchObject(refused)
+      }
+      // Said elsewhere, about this address or another.
+      provider.claims = { sub: 'plain', email: 'plain@example.test', ...none }
+      provider.userinfo = { email: 'plain@example.test', email_verified: false }
+      await expect(signIn(api)).rejects.toMatchObject(refused)
+      provider.userinfo = {}
+      const many = { _claim_names: { groups: 'src1' }, _claim_sources: { src1: {} } }
+      provider.claims = { ...provider.claims, ...many }
+      await expect(signIn(api)).rejects.toMatchObject({
+        clientMessage: expect.stringMatching(
+          /"groups" is not sent, for they are too many/,
+        ) as string,
+      })
+      provider.claims = { sub: 'plain', email: 'plain@example.test', ...none }
+      expect(await signIn(api)).toMatchObject({
+        person: { email: 'plain@example.test', groups: [], roles: ['engineer'] },
+      })
+      // A claim that is there and wrong is still wrong, and nobody is taken over.
+      provider.claims = { ...provider.claims, groups: [{}] }
+      await expect(signIn(api)).rejects.toMatchObject(refused)
+      provider.claims = { sub: 'thief', email: 'plain@example.test', ...none }
+      await expect(signIn(api)).rejects.toMatchObject(refused)
+      provider.claims = { sub: 'thief', email: 'admin@example.test', ...none }
+      await expect(signIn(api)).rejects.toMatchObject(refused)
+    } finally {
+      api.close()
+      await trusting.close()
+    }
+  })
+
+  test('the userinfo endpoint fills in, for the same address, and names no other issuer', async () => {
+    const person = { sub: 'filled', email: 'filled@example.test', ...none }
+    const said = { groups: ['engineers'], email_verified: true }
+    provider.claims = person
+    provider.userinfo = { ...said, email: 'other@example.test' }
+    await expect(signIn()).rejects.toMatchObject(refused)
+    provider.userinfo = { ...said, email: 'filled@example.test', iss: 'https://evil.example.com' }
+    expect(await signIn()).toMatchObject({
+      person: { email: 'filled@example.test', groups: ['engineers'] },
+      login: { issuer: provider.issuer },
+    })
   })
 })
 

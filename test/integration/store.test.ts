@@ -62,6 +62,18 @@ describe.each(['embedded', 'postgres'] as const)('%s store', (engine) => {
     await stores.state.query('truncate trial')
   })
 
+  test('long bytes go in beside lists and documents too', async () => {
+    const bytes = Buffer.alloc(10_000, 7)
+    const text = 'insert into trial (id, bytes, json, words, longs) values ($1, $2, $3, $4, $5)'
+    await stores.state.query(text, [1, bytes, { a: [1] }, ['x', 'y,"'], [1, 2 ** 40]])
+    await stores.state.query(text, [2, bytes, '{"a":[1]}', null, null])
+    expect(await stores.state.query('select bytes, json, words from trial order by id')).toEqual([
+      { bytes, json: { a: [1] }, words: ['x', 'y,"'] },
+      { bytes, json: { a: [1] }, words: null },
+    ])
+    await stores.state.query('truncate trial')
+  })
+
   test('an integer above 2^53 - 1 is an error, not a wrong number', async () => {
     await expect(stores.state.query('select 9007199254740993::bigint as n')).rejects.toThrow()
     expect(await stores.state.query('select 1 as n')).toEqual([{ n: 1 }])

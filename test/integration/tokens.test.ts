@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ToProxy } from '../../control/api/feed.ts'
 import type { Level } from '../../control/api/names.ts'
 import { tokenDigest } from '../../control/api/token-form.ts'
+import { trimTokens } from '../../control/tokens/trim-tokens.ts'
 import { follow, type FeedClient } from './feed-client.ts'
 import { startPostgresServer, type PostgresServer } from './postgres-server.ts'
 import {
@@ -265,6 +266,27 @@ describe.each(['embedded', 'postgres'] as const)('tokens over the %s store', (en
       expect(answers[0]!.body['code']).toBe('token-refused')
     })
 
+    test('end when an admin revokes a certificate of the sign-in they were made in, and not with a sign-out', async () => {
+      const add = () => site.addSignedIn(`dev-${++people}@example.test`, ['engineer'])
+      const revoke = (serial: string) =>
+        site.admin.call('certificateRevoke', { params: { serial }, body: reason })
+      const one = await add()
+      const [mine, others] = [await make(one), await make(await add())]
+      await one.api.call('logout', { body: {} })
+      expect((await bearer(mine.token)).status).toBe(200)
+      // Whoever stole it may have signed out with it: it is revoked already.
+      await revoke(one.serial)
+      expect((await bearer(mine.token)).status).toBe(401)
+      expect((await bearer(others.token)).status).toBe(200)
+      const issued = await newPerson()
+      const byIssued = await make(issued)
+      await revoke(issued.serial)
+      expect((await bearer(byIssued.token)).status).toBe(401)
+      const { items } = await auditor.api.call('auditActions', { query: { limit: 10 } })
+      const recorded = items.filter(({ action }) => action === 'certificate.revoked')
+      expect(recorded.map(({ details }) => details!['tokens'])).toEqual([[byIssued.id], [mine.id]])
+    })
+
     test('are no connect tokens, and connect tokens are none of them', async () => {
       const dev = await granted()
       const { token } = await make(dev)
@@ -328,6 +350,33 @@ describe.each(['embedded', 'postgres'] as const)('tokens over the %s store', (en
         expect(answer.body['code']).toBe('not-allowed')
       }
     })
+  })
+
+  test('go some time after their end, and never while a revocation may have to find them; the chain keeps them', async () => {
+    const { control } = site.running
+    const at = async (days: number, settings = control.settings): Promise<string[]> => {
+      const clock = { ...control.clock, wallMs: () => site.clock.wallMs() + days * dayMs }
+      await trimTokens({ ...control, clock, settings })
+      const rows = await control.state.query<{ id: string }>('select id from tokens')
+      return rows.map(({ id }) => id)
+    }
+    const dev = await granted()
+    const used = await connectToken(dev)
+    expect((await redeem(client, used.token)).kind).toBe('confirmed')
+    const short = await dev.api.call('tokenMake', {
+      body: { name: 'short', scope: 'read', forMs: hourMs },
+    })
+    const long = await dev.api.call('tokenMake', {
+      body: { name: 'long', scope: 'read', forMs: 30 * dayMs },
+    })
+    expect(await at(89)).toEqual(expect.arrayContaining([used.id, short.id, long.id]))
+    const eager = { ...control.settings, tokenRetentionMs: 0 }
+    expect(await at(29, eager)).toEqual(expect.arrayContaining([used.id, short.id, long.id]))
+    expect(await at(91)).toEqual([long.id])
+    expect(await at(121)).toEqual([])
+    const { items } = await auditor.api.call('auditActions', { query: { limit: 1_000 } })
+    const kept = items.filter(({ target }) => target === used.id).map(({ action }) => action)
+    expect(kept).toEqual(['connect-token.used', 'connect-token.made'])
   })
 
   test('who guesses is refused unlooked at after a while', async () => {

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { clusterPlace } from '../../deploy/postgres/place.ts'
 import { eventually, readyFile, run } from '../demo-site.ts'
+import { seedStores } from '../seed-stores.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const usualPort = '15432'
@@ -22,6 +23,8 @@ beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'sallyport-tour-'))
   symlinkSync(join(root, 'control'), join(directory, 'control'))
   mkdirSync(join(directory, 'home'))
+  mkdirSync(join(directory, 'data', 'demo'), { recursive: true })
+  await seedStores(join(directory, 'data', 'demo', 'control', 'store'))
   const file = join(directory, 'ready.json')
   const script = join(root, 'deploy/demo.ts')
   // In a directory of its own, so that data/demo is where the README has it.

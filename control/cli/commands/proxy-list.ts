@@ -5,6 +5,8 @@ import { relativeTime } from '../show-time.ts'
 import type { Cell } from '../table.ts'
 import { withApi } from '../with-api.ts'
 
+const stateStyles = { connected: 'green', away: 'yellow', revoked: 'dim' } as const
+
 /** `sally proxy list` */
 export function declareProxyList(command: Command, cli: Cli): void {
   command.action(async () => {
@@ -19,7 +21,7 @@ export function declareProxyList(command: Command, cli: Cli): void {
             `*.${group.domain}`,
             short(proxy.id),
             proxy.name,
-            { text: proxy.state, style: proxy.state === 'connected' ? 'green' : 'yellow' },
+            { text: proxy.state, style: stateStyles[proxy.state] },
             relativeTime(proxy.joinedAtMs, nowMs),
           ]),
     )

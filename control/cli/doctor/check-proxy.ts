@@ -38,6 +38,7 @@ export async function checkProxy(home: Home): Promise<Check> {
       socket,
       servername: `${probeName}.${config.domain}`,
       ca: readFileSync(home.files.serverAuthorities),
+      rejectUnauthorized: true,
       minVersion: 'TLSv1.2',
     })
     await once(secure, 'secureConnect', { signal })

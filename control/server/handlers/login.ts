@@ -55,6 +55,7 @@ export function loginHandlers(context: LoginContext): Pick<Handlers, LoginRoute>
           actorOf(request),
           caller.certificate.serial,
           'signed out',
+          { lost: false },
         )
         return { done: true, endSessionUrl: null }
       }

@@ -45,7 +45,9 @@ export function peopleHandlers(control: Control): Pick<Handlers, PeopleRoute> {
     certificateIssue: (request, { params, body }) =>
       issueCertificate(control, actorOf(request), params.id, body),
     async certificateRevoke(request, { params, body }) {
-      await revokeCertificate(control, actorOf(request), params.serial, body.reason)
+      await revokeCertificate(control, actorOf(request), params.serial, body.reason, {
+        lost: true,
+      })
       return { done: true }
     },
   }

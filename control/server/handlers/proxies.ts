@@ -4,21 +4,35 @@ import type { Control } from '../../control.ts'
 import { createJoinToken } from '../../issue/join-token.ts'
 import { createGroup } from '../../issue/create-group.ts'
 import { joinProxy, renewProxy } from '../../issue/join-proxy.ts'
+import { revokeProxy } from '../../issue/revoke-proxy.ts'
 import { actorOf } from '../actor-of.ts'
-import { readProxyPresence } from '../connected-proxies.ts'
+import { readProxyPresence, type ConnectedProxies } from '../connected-proxies.ts'
 import type { Handlers } from '../handlers.ts'
 
-type ProxyRoute = 'groups' | 'groupCreate' | 'joinToken' | 'proxyJoin' | 'proxyRenew'
+type ProxyRoute =
+  | 'groups'
+  | 'groupCreate'
+  | 'joinToken'
+  | 'proxyRevoke'
+  | 'proxyJoin'
+  | 'proxyRenew'
 
 /** `countJoin` is told of every attempt to join, and throws when there are too many. */
 export function proxyHandlers(
   control: Control,
   countJoin: (address: string) => void,
+  proxies: Pick<ConnectedProxies, 'dropRevoked'>,
 ): Pick<Handlers, ProxyRoute> {
   return {
     groups: async () => ({ items: await readGroups(control) }),
     groupCreate: (request, { body }) => createGroup(control, actorOf(request), body),
     joinToken: (request, { params }) => createJoinToken(control, actorOf(request), params.name),
+    async proxyRevoke(request, { params, body }) {
+      await revokeProxy(control, actorOf(request), params.id, body.reason)
+      // Other replicas find out by themselves, within seconds.
+      await proxies.dropRevoked()
+      return { done: true }
+    },
     async proxyJoin({ remoteAddress }, { body }) {
       countJoin(remoteAddress)
       return joinProxy(control, remoteAddress, body)
@@ -42,7 +56,7 @@ async function readGroups(control: Control): Promise<z.output<typeof proxyGroup>
       .map((proxy) => ({
         id: proxy.proxyId,
         name: proxy.name,
-        state: proxy.connected ? ('connected' as const) : ('away' as const),
+        state: proxy.revoked ? 'revoked' : proxy.connected ? 'connected' : 'away',
         joinedAtMs: proxy.joinedAtMs,
       })),
   }))

@@ -52,5 +52,11 @@ function viewer(caller: PersonCaller): Viewer {
 }
 
 function deciding(request: Parameters<typeof actorOf>[0]) {
-  return { ...actorOf(request), seesAll: seesAll(request.caller) }
+  const { caller } = request
+  const login = caller.via === 'certificate' ? caller.login : null
+  return {
+    ...actorOf(request),
+    seesAll: seesAll(caller),
+    ...(login === null ? {} : { loginId: login.id }),
+  }
 }

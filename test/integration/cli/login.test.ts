@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { createHash, X509Certificate } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventually, run, startDemo, type DemoSite, type Finished } from '../../demo-site.ts'
-import { openBrowser } from '../../fakes/browser.ts'
+import { openBrowser } from '../../../deploy/demo/browser.ts'
 
 let site: DemoSite
 let controlCa: string

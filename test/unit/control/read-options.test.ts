@@ -70,6 +70,11 @@ test.each([
   ['stray'],
   ['--oidc-issuer', 'https://login.example.test'],
   ['--oidc-link-by-email'],
+  ['--oidc-trust-unmarked-emails'],
+  [
+    ...['--oidc-issuer', 'https://x.test', '--oidc-client-id', 'x'],
+    ...['--oidc-link-by-email', '--oidc-trust-unmarked-emails'],
+  ],
   ['--oidc-client-id', 'x', '--oidc-issuer', 'http://login.example.test'],
   ['--oidc-client-id', 'x', '--oidc-issuer', 'https://x.test', '--oidc-scopes', 'email'],
 ])('%s %s is refused as usage', (...words) => {

@@ -162,7 +162,9 @@ function createRows(start: History) {
           ...(level === undefined ? {} : { level }),
           ...(forMs === undefined ? {} : { forMs }),
         }
-        write(approve(requests[index]!, acting(step.by), { ...less, comment: '' }, atMs), index)
+        const rows = new Map([...people.values()].map((one) => [one.id as string, one]))
+        const terms = { ...less, comment: '' }
+        write(approve(requests[index]!, acting(step.by), terms, atMs, rows), index)
         return
       }
       case 'deny': {

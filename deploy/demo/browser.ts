@@ -13,6 +13,8 @@ export interface Browser {
   submit(page: Page, fields?: Record<string, string>): Promise<Page>
 }
 
+const stepsMax = 6
+
 /** Redirects to http (a client's loopback address) are not followed: `url` then says where they lead. */
 export function openBrowser(authorityPem: string): Browser {
   const cookies = new Map<string, string>()
@@ -79,4 +81,23 @@ export function openBrowser(authorityPem: string): Browser {
       return go('POST', new URL(action, page.url).href, form.toString())
     },
   }
+}
+
+/** Opens a link of the development provider and signs in there. Returns the page, or the loopback address, it ends at. */
+export async function signInAt(
+  authorityPem: string,
+  url: string,
+  account: { readonly email: string; readonly password: string },
+): Promise<Page> {
+  const browser = openBrowser(authorityPem)
+  let page = await browser.open(url)
+  for (let steps = 0; page.url.startsWith('https:') && page.html.includes('<form'); steps += 1) {
+    if (steps > stepsMax) throw new Error(`this never ends: ${page.html.slice(0, 500)}`)
+    const { email, password } = account
+    page = await browser.submit(
+      page,
+      page.html.includes('name="password"') ? { email, password } : {},
+    )
+  }
+  return page
 }
