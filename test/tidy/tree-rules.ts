@@ -4,7 +4,7 @@ import { codeOf, isTest, isTypeScript, type SourceFile } from './source-tree.ts'
 /** The fixed top level. */
 const topLevel = [
   ...['.ci', 'bench', 'certs', 'control', 'deploy', 'protocols', 'proxy', 'test'],
-  ...['.gitignore', '.oxfmtrc.json', '.oxlintrc.json'],
+  ...['.gitignore', '.npmrc', '.oxfmtrc.json', '.oxlintrc.json'],
   ...['ARCHITECTURE.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'ERRORS.md', 'LICENSE', 'README.md'],
   ...['SECURITY.md', 'package-lock.json', 'package.json', 'tsconfig.json', 'vitest.config.ts'],
 ]
