@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { loginRoutes } from './login-routes.ts'
+import { recordingRoutes } from './recording-routes.ts'
 import { requestRoutes } from './request-routes.ts'
 import type { Route } from './route.ts'
 import * as shapes from './shapes.ts'
@@ -297,6 +298,7 @@ export const routes = {
     response: shapes.done,
   },
   ...loginRoutes,
+  ...recordingRoutes,
   ...requestRoutes,
   ...tokenRoutes,
 } as const satisfies Record<string, Route>

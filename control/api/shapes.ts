@@ -186,6 +186,8 @@ export const session = z.strictObject({
   statements: z.int().nonnegative(),
   bytesUp: z.int().nonnegative(),
   bytesDown: z.int().nonnegative(),
+  /** How many recordings there are of it. */
+  recordings: z.int().nonnegative().optional(),
 })
 export type SessionView = z.infer<typeof session>
 export const sessionsQuery = pageQuery.extend({
@@ -233,6 +235,10 @@ export const activity = z.strictObject({
   parameters: z.array(parameter),
   parametersBlob: z.strictObject({ sha256: text(64), bytes: z.int() }).nullable(),
   redacted: z.boolean(),
+  /** Of `terminal-output`, which is found beside what was done: in which recording of the session, and where. */
+  recording: z
+    .strictObject({ number: z.int().nonnegative(), atUs: z.int().nonnegative() })
+    .optional(),
   /** Null while it runs (or while the outcome is on its way). */
   outcome: z
     .strictObject({

@@ -59,6 +59,8 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   session: ['engineer', 'admin', 'auditor'],
   sessionWatch: ['auditor'],
   sessionCut: ['admin'],
+  recordings: ['engineer', 'admin', 'auditor'],
+  recordingRead: ['auditor'],
   auditSearch: ['auditor'],
   auditActions: ['admin', 'auditor'],
   auditSegments: ['admin', 'auditor'],
