@@ -44,6 +44,7 @@ import { proxyHandlers } from './server/handlers/proxies.ts'
 import { requestHandlers } from './server/handlers/requests.ts'
 import { resourceHandlers } from './server/handlers/resources.ts'
 import { sessionHandlers } from './server/handlers/sessions.ts'
+import { sshHandlers } from './server/handlers/ssh.ts'
 import { tokenHandlers } from './server/handlers/tokens.ts'
 import type { Handlers } from './server/handlers.ts'
 import { createMetrics } from './server/metrics.ts'
@@ -206,6 +207,8 @@ async function start(
 
   const provider =
     options.login === undefined ? undefined : createIdentityProvider(options.login, { clock, demo })
+  const loginContext = { control, provider, proxy: options.proxyAddress }
+  const waits = new AbortController()
   const checks = () => readChecks({ control, stores, hub, isStopping })
   const countJoin = createRateLimit({
     clock,
@@ -224,7 +227,8 @@ async function start(
     ...tokenHandlers(control),
     ...sessionHandlers(control, (id) => getSession(audit.context, id, { personId: undefined })),
     ...proxyHandlers(control, countJoin),
-    ...loginHandlers({ control, provider, proxy: options.proxyAddress }),
+    ...loginHandlers(loginContext),
+    ...sshHandlers(loginContext, waits.signal),
     ...actionHandlers(control),
     ...audit.handlers,
   }
@@ -252,6 +256,7 @@ async function start(
   closers.push(() => {
     proxies.close()
     audit.endWaits()
+    waits.abort()
     return api.close(drainMs)
   })
   closers.push(keepRenewed(control, hosts, certificate.renewAtMs, (next) => api.use(next)))
