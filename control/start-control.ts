@@ -44,6 +44,7 @@ import { proxyHandlers } from './server/handlers/proxies.ts'
 import { requestHandlers } from './server/handlers/requests.ts'
 import { resourceHandlers } from './server/handlers/resources.ts'
 import { sessionHandlers } from './server/handlers/sessions.ts'
+import { sshHandlers } from './server/handlers/ssh.ts'
 import { tokenHandlers } from './server/handlers/tokens.ts'
 import type { Handlers } from './server/handlers.ts'
 import { createMetrics } from './server/metrics.ts'
@@ -212,6 +213,8 @@ async function start(
       log.warn({ danger }, 'the identity provider is trusted further than usual')
   }
   const checks = shareChecks(() => readChecks({ control, stores, hub, isStopping }))
+  const loginContext = { control, provider, proxy: options.proxyAddress }
+  const waits = new AbortController()
   const countJoin = createRateLimit({
     clock,
     perAddressMax: 10,
@@ -229,7 +232,8 @@ async function start(
     ...tokenHandlers(control),
     ...sessionHandlers(control, (id) => getSession(audit.context, id, { personId: undefined })),
     ...proxyHandlers(control, countJoin, proxies),
-    ...loginHandlers({ control, provider, proxy: options.proxyAddress }),
+    ...loginHandlers(loginContext),
+    ...sshHandlers(loginContext, waits.signal),
     ...actionHandlers(control),
     ...audit.handlers,
   }
@@ -257,6 +261,7 @@ async function start(
   closers.push(() => {
     proxies.close()
     audit.endWaits()
+    waits.abort()
     return api.close(drainMs)
   })
   closers.push(keepRenewed(control, hosts, certificate.renewAtMs, (next) => api.use(next)))

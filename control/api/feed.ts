@@ -6,6 +6,7 @@
 import { z } from 'zod'
 import { groupName, id, level, protocol, resourceName, timeMs } from './names.ts'
 import { resource } from './resource.ts'
+import { sshFingerprintText } from './ssh.ts'
 
 /** `position` of a feed that was never read. */
 export const feedStart = 0
@@ -29,7 +30,7 @@ export const feedEvent = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('person-restored'), personId: id, atMs: timeMs }),
   z.strictObject({
     kind: z.literal('certificate-revoked'),
-    /** Hex, lower case, no leading zeros; or the id of a connect token that let a session in. */
+    /** Hex, lower case, no leading zeros; or the id of a connect token that let a session in, or of a sign-in at a terminal. */
     serial: z.string().max(64),
     orderedAtMs: timeMs,
     /** After this it would have expired by itself and may be forgotten. */
@@ -50,6 +51,24 @@ export const feedEvent = z.discriminatedUnion('kind', [
   }),
   /** Authorities of people, PEM, all that are valid now. */
   z.strictObject({ kind: z.literal('people-authorities'), pems: z.array(z.string().max(8_192)) }),
+  /** The same for SSH: lines of public keys of those that sign the certificates of people, and nothing else. */
+  z.strictObject({ kind: z.literal('ssh-authorities'), people: z.array(z.string().max(4_096)) }),
+  /** A key that a person has registered: it identifies them until it is removed, or `expiresAtMs`. */
+  z.strictObject({
+    kind: z.literal('ssh-key'),
+    personId: id,
+    personEmail: z.string().max(254),
+    fingerprint: sshFingerprintText,
+    /** `type base64`. */
+    publicKey: z.string().max(4_096),
+    addedAtMs: timeMs,
+    expiresAtMs: timeMs,
+  }),
+  z.strictObject({
+    kind: z.literal('ssh-key-removed'),
+    fingerprint: sshFingerprintText,
+    orderedAtMs: timeMs,
+  }),
 ])
 export type FeedEvent = z.infer<typeof feedEvent>
 
@@ -72,6 +91,10 @@ export const toControl = z.discriminatedUnion('kind', [
     grantId: id.optional(),
     personId: id.optional(),
     certificateSerial: z.string().max(64).optional(),
+    /** Instead of a certificate: the registered SSH key that they were identified by. */
+    keyFingerprint: sshFingerprintText.optional(),
+    /** Instead of a certificate: their sign-in at the terminal. */
+    loginId: id.optional(),
     /** Instead of person and certificate: a connect token, used up by the answer `confirmed`. */
     connectToken: z
       .strictObject({
@@ -149,6 +172,8 @@ export const toProxy = z.discriminatedUnion('kind', [
       'no-person',
       'person-revoked',
       'certificate-revoked',
+      'key-removed',
+      'login-ended',
       'no-resource',
       'not-in-group',
       'no-grant',

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import * as names from './names.ts'
 import { certificate, login, person } from './shapes.ts'
+import { sshPublicKeyText } from './ssh.ts'
 
 const text = (charactersMax: number) => z.string().max(charactersMax)
 /** PKCS #10, PEM, of the key that the certificate is for. */
@@ -20,7 +21,10 @@ export const redirectUri = z
     `must be http://127.0.0.1:PORT${redirectPath} with a port of 1024 or higher`,
   )
 
-export const deviceBegin = z.strictObject({ requestPem })
+/** The SSH key that gets a certificate too. */
+const sshPublicKey = sshPublicKeyText.optional()
+
+export const deviceBegin = z.strictObject({ requestPem, sshPublicKey })
 export const deviceBegun = z.strictObject({
   id: names.id,
   secret,
@@ -35,7 +39,7 @@ export const deviceBegun = z.strictObject({
 export type DeviceBegun = z.infer<typeof deviceBegun>
 export const devicePoll = z.strictObject({ secret })
 
-export const codeBegin = z.strictObject({ requestPem, redirectUri })
+export const codeBegin = z.strictObject({ requestPem, redirectUri, sshPublicKey })
 export const codeBegun = z.strictObject({
   id: names.id,
   secret,
@@ -72,7 +76,7 @@ const waiting = z.strictObject({
 export const devicePolled = z.discriminatedUnion('state', [waiting, signedIn])
 export type DevicePolled = z.infer<typeof devicePolled>
 
-export const loginRefresh = z.strictObject({ requestPem })
+export const loginRefresh = z.strictObject({ requestPem, sshPublicKey })
 export const loggedOut = z.strictObject({
   done: z.literal(true),
   /** Where a browser ends the session at the provider too, if it has such a place. */

@@ -4,9 +4,11 @@
  */
 import { z } from 'zod'
 import { loginRoutes } from './login-routes.ts'
+import { recordingRoutes } from './recording-routes.ts'
 import { requestRoutes } from './request-routes.ts'
 import type { Route } from './route.ts'
 import * as shapes from './shapes.ts'
+import { sshRoutes } from './ssh-routes.ts'
 import { tokenRoutes } from './token-routes.ts'
 
 export type { Access, Route } from './route.ts'
@@ -243,6 +245,16 @@ export const routes = {
     body: shapes.proxyGroupCreate,
     response: shapes.proxyGroup,
   },
+  groupChange: {
+    method: 'PUT',
+    path: '/v1/proxy-groups/{name}',
+    summary:
+      'Says from where servers see a group’s proxies come: what SSH certificates are good from',
+    access: ['admin'],
+    params: z.strictObject({ name: shapes.groupName }),
+    body: shapes.proxyGroupChange,
+    response: shapes.proxyGroup,
+  },
   joinToken: {
     method: 'POST',
     path: '/v1/proxy-groups/{name}/join-tokens',
@@ -306,8 +318,10 @@ export const routes = {
     response: shapes.done,
   },
   ...loginRoutes,
+  ...recordingRoutes,
   ...requestRoutes,
   ...tokenRoutes,
+  ...sshRoutes,
 } as const satisfies Record<string, Route>
 
 export type RouteName = keyof typeof routes

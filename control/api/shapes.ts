@@ -3,19 +3,18 @@ import { z } from 'zod'
 import { outcomeStatuses } from '../../protocols/activity.ts'
 import { login } from './login-view.ts'
 import * as names from './names.ts'
+import { cursor, pageQuery, pageSize } from './page.ts'
 import { resource, resourcesFile } from './resource.ts'
+import { sourceAddress, sshCertificate, sshPublicKeyText } from './ssh.ts'
 
 export { login, type Login } from './login-view.ts'
 export { groupName, reason } from './names.ts'
+export { pageQuery } from './page.ts'
 
 const text = (charactersMax: number) => z.string().max(charactersMax)
-/** Where the next page starts; opaque, given by the page before. */
-const cursor = text(512)
-const pageSize = z.coerce.number().int().min(1).max(1_000).default(100)
 /** A moment: Unix milliseconds (as a query text). */
 const moment = z.coerce.number().int().nonnegative()
 
-export const pageQuery = z.strictObject({ cursor: cursor.optional(), limit: pageSize })
 export const page = <T extends z.ZodType>(item: T) =>
   z.strictObject({ items: z.array(item), next: cursor.nullable() })
 export const done = z.strictObject({ done: z.literal(true) })
@@ -58,6 +57,8 @@ export const certificateIssue = z.strictObject({
   requestPem: text(16_384),
   /** Default and maximum: control's configuration (8 hours). */
   forMs: z.int().min(60_000).optional(),
+  /** The SSH key that gets a certificate too. */
+  sshPublicKey: sshPublicKeyText.optional(),
 })
 export const certificate = z.strictObject({
   certificatePem: text(16_384),
@@ -67,6 +68,10 @@ export const certificate = z.strictObject({
   serverAuthoritiesPem: text(65_536),
   /** Authority of control's own server certificate, PEM. */
   controlAuthorityPem: text(65_536),
+  /** For the SSH key that was given; absent for who reaches no resource (auditors). */
+  ssh: sshCertificate.optional(),
+  /** Authorities of the proxies' SSH host certificates, lines of public keys: for `@cert-authority` in known_hosts. */
+  sshHostAuthorities: z.array(text(4_096)).optional(),
 })
 
 export const resourceView = z.strictObject({
@@ -186,6 +191,8 @@ export const session = z.strictObject({
   statements: z.int().nonnegative(),
   bytesUp: z.int().nonnegative(),
   bytesDown: z.int().nonnegative(),
+  /** How many recordings there are of it. */
+  recordings: z.int().nonnegative().optional(),
 })
 export type SessionView = z.infer<typeof session>
 export const sessionsQuery = pageQuery.extend({
@@ -233,6 +240,10 @@ export const activity = z.strictObject({
   parameters: z.array(parameter),
   parametersBlob: z.strictObject({ sha256: text(64), bytes: z.int() }).nullable(),
   redacted: z.boolean(),
+  /** Of `terminal-output`, which is found beside what was done: in which recording of the session, and where. */
+  recording: z
+    .strictObject({ number: z.int().nonnegative(), atUs: z.int().nonnegative() })
+    .optional(),
   /** Null while it runs (or while the outcome is on its way). */
   outcome: z
     .strictObject({
@@ -325,9 +336,12 @@ export const auditStatus = z.strictObject({
   ),
 })
 
+/** Where servers see this group's proxies come from; empty: from where control sees them. */
+const sshSourceAddresses = z.array(sourceAddress).max(32)
 export const proxyGroup = z.strictObject({
   name: names.groupName,
   domain: text(253),
+  sshSourceAddresses: sshSourceAddresses.default([]),
   proxies: z.array(
     z.strictObject({
       id: names.id,
@@ -344,6 +358,7 @@ export const proxyGroupCreate = z.strictObject({
     .max(253)
     .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/),
 })
+export const proxyGroupChange = z.strictObject({ sshSourceAddresses })
 export const joinToken = z.strictObject({
   /** `sallyport-join.<secret>.<SHA-256 of control's authority>`; shown once. */
   token: text(512),

@@ -44,6 +44,8 @@ export interface ActivityViewRow {
   level: ActivityView['level']
   /** Its proxy died before it said how this went. */
   outcome_lost: boolean | null
+  recording: number | null
+  recording_at_us: number | null
 }
 
 const blobOf = (sha256: string | null, bytes: number | null): ActivityView['textBlob'] =>
@@ -67,12 +69,16 @@ export function viewOf(row: ActivityViewRow): ActivityView {
     parameters: row.parameters,
     parametersBlob: blobOf(row.parameters_blob, row.parameters_blob_bytes),
     redacted: row.redacted,
+    ...(row.recording === null
+      ? {}
+      : { recording: { number: row.recording, atUs: row.recording_at_us ?? 0 } }),
     outcome: outcomeOf(row),
   }
 }
 
 function outcomeOf(row: ActivityViewRow): ActivityView['outcome'] {
-  if (row.outcome_status === null && row.outcome_lost !== true) return null
+  const lost = row.outcome_lost === true && row.recording === null
+  if (row.outcome_status === null && !lost) return null
   return {
     status: row.outcome_status === null ? 'unknown' : statusName(row.outcome_status),
     rows: row.outcome_rows,

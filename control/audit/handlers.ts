@@ -9,6 +9,7 @@ import type { AuditContext } from './dependencies.ts'
 import { readIndexLagMs, type Indexer } from './indexer.ts'
 import { quarantine } from './quarantine.ts'
 import { readSegments, type ReadControlSegments } from './read-segments.ts'
+import { createRecordingHandlers } from './recording-readings.ts'
 import { createWatches, type ReadAction } from './watches.ts'
 import { searchActivities } from './search-activities.ts'
 import { getSession, listSessions, type SessionScope } from './sessions.ts'
@@ -29,6 +30,8 @@ type AuditRoute =
   | 'sessions'
   | 'session'
   | 'sessionWatch'
+  | 'recordings'
+  | 'recordingRead'
   | 'auditSearch'
   | 'auditSegments'
   | 'auditKeys'
@@ -47,6 +50,8 @@ export function auditHandlers({
 }: AuditHandlerDependencies): Pick<Handlers, AuditRoute> {
   return {
     sessionWatch: createWatches({ context, readAction, stopping }),
+
+    ...createRecordingHandlers({ context, readAction, stopping }),
 
     sessions: ({ caller }, { query }) => listSessions(context, query, scopeOf(caller)),
 

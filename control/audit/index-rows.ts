@@ -127,8 +127,12 @@ const statusNames = new Map<number, keyof typeof outcomeStatuses>(
   ]),
 )
 
+/** Of rows that hold what a terminal showed; proxies have no such kind. */
+export const terminalOutputKind = 255
+
 /** The name of a kind; a newer proxy may know kinds that we do not. */
 export function kindName(kind: number): string {
+  if (kind === terminalOutputKind) return 'terminal-output'
   return kindNames.get(kind) ?? `kind-${kind}`
 }
 

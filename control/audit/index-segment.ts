@@ -3,6 +3,7 @@ import { decodeBatch, type Entry } from '../api/audit/decode.ts'
 import type { Sql } from '../store/store.ts'
 import type { AuditContext } from './dependencies.ts'
 import { activityRow, outcomeRow, type ActivityRow, type OutcomeRow } from './index-rows.ts'
+import { indexRecordings, recordingStep, type RecordingStep } from './index-recordings.ts'
 import { dayOfUs, type Partitions } from './partitions.ts'
 import { destroyedKeys } from './session-keys.ts'
 import { readStoredPayloads, type SegmentPlace } from './stored-payloads.ts'
@@ -22,6 +23,7 @@ interface Slice {
   activities: Map<number, ActivityRow>
   /** Outcomes of activities of earlier slices. */
   outcomes: OutcomeRow[]
+  recordings: RecordingStep[]
   anomalies: number
 }
 
@@ -65,7 +67,7 @@ export async function indexSegment(
 }
 
 function emptySlice(after: number): Slice {
-  return { after, last: after, activities: new Map(), outcomes: [], anomalies: 0 }
+  return { after, last: after, activities: new Map(), outcomes: [], recordings: [], anomalies: 0 }
 }
 
 function addToSlice(slice: Slice, entry: Entry, payload: Buffer | undefined): void {
@@ -86,6 +88,10 @@ function addToSlice(slice: Slice, entry: Entry, payload: Buffer | undefined): vo
     if (activity === undefined) slice.outcomes.push(outcome)
     else if (activity.session_id === entry.sessionId) activity.outcome ??= outcome
     else slice.anomalies += 1
+  } else if (entry.type === 'recording' || entry.type === 'recording-ended') {
+    const step = recordingStep(entry, payload)
+    if (step === undefined) slice.anomalies += 1
+    else slice.recordings.push(step)
   }
 }
 
@@ -99,7 +105,11 @@ async function writeSlice(
 ): Promise<void> {
   const { store, realm, clock, metrics, log } = context
   const activities = [...slice.activities.values()]
-  await partitions.ensure(new Set(activities.map((activity) => dayOfUs(activity.at_us))))
+  const times = [
+    ...activities.map(({ at_us }) => at_us),
+    ...slice.recordings.map(({ atUs }) => atUs),
+  ]
+  await partitions.ensure(new Set(times.map(dayOfUs)))
   let strangers = 0
   await store.transaction(async (sql) => {
     const [progress] = await sql.query<{ indexed_sequence: number }>(
@@ -108,6 +118,7 @@ async function writeSlice(
     )
     if (progress?.indexed_sequence !== slice.after) throw new IndexOvertaken()
     strangers = await insertActivities(sql, realm, segment, activities)
+    strangers += await indexRecordings(sql, realm, segment, slice.recordings)
     await settleEarlier(sql, realm, segment.chainId, slice.outcomes)
     await sql.query(
       `update index_progress set indexed_sequence = $2, entries_indexed = entries_indexed + $3,

@@ -1,6 +1,7 @@
 /** What a proxy sent, taken apart: the skeleton, the payloads by session, and the entries that change sessions. */
 import { ByteWriter } from '../../protocols/kit/byte-writer.ts'
 import type { Batch, Entry } from '../api/audit/decode.ts'
+import { isHiddenPart } from '../api/audit/recording.ts'
 import { withholdPayloads } from '../api/audit/withhold.ts'
 import { noSession } from './session-keys.ts'
 
@@ -19,6 +20,8 @@ export interface ReceivedChunk {
   skeleton: Buffer[]
   /** By session: (sequence u64 | length u32 | payload with its salt) repeated. */
   payloads: Map<string, ByteWriter>
+  /** The same of what was typed unseen: under another key. */
+  hiddenPayloads: Map<string, ByteWriter>
   sessionEntries: SessionEntry[]
   /** How many activities, by session. */
   activities: Map<string, number>
@@ -38,6 +41,7 @@ export function addBatch(chunk: ReceivedChunk | undefined, batch: Batch): Receiv
     verbatimBytes: 0,
     skeleton: [],
     payloads: new Map(),
+    hiddenPayloads: new Map(),
     sessionEntries: [],
     activities: new Map(),
   }
@@ -60,10 +64,12 @@ function addEntry(chunk: ReceivedChunk, entry: Entry): void {
   }
   if (entry.payload === undefined) return
   const session = entry.sessionId ?? noSession
-  let writer = chunk.payloads.get(session)
+  const isHidden = entry.type === 'recording' && isHiddenPart(entry.meta)
+  const payloads = isHidden ? chunk.hiddenPayloads : chunk.payloads
+  let writer = payloads.get(session)
   if (writer === undefined) {
     writer = new ByteWriter(256)
-    chunk.payloads.set(session, writer)
+    payloads.set(session, writer)
   }
   writer.u64(entry.sequence)
   writer.u32(entry.payload.length)

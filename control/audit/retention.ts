@@ -115,7 +115,19 @@ async function destroySession(
      where realm = $1 and session_id = $2 and proxy_id = $3`,
     [...own, nowMs],
   )
+  await sql.query(
+    `update audit_hidden_keys set wrapped = null, destroyed_at_ms = $4
+     where realm = $1 and session_id = $2 and proxy_id = $3`,
+    [...own, nowMs],
+  )
   await sql.query(`delete from audit_payloads where ${ofProxy}`, own)
+  await sql.query(`delete from audit_hidden_payloads where ${ofProxy}`, own)
+  await sql.query(`delete from recording_parts where ${ofProxy}`, own)
+  await sql.query(
+    `update recordings set title = null, columns = null, rows = null, term = null, streams = null, tail = ''
+     where ${ofProxy}`,
+    own,
+  )
   await sql.query(`delete from audit_activities where ${ofProxy}`, own)
   await sql.query(`delete from pending_outcomes where ${ofProxy}`, own)
   await sql.query(

@@ -171,10 +171,13 @@ async function sievesOf(sql: Sql, { text, level, outcome }: ActivityQuery): Prom
   }
   if (outcome === 'running') {
     const condition = (parameter: string): string =>
-      `a.outcome_status is null and ${outcomeLost} is distinct from ${parameter}::boolean`
+      `a.outcome_status is null and a.recording is null and ${outcomeLost} is distinct from ${parameter}::boolean`
     sieves.push({ value: true, condition })
   } else if (outcome !== undefined) {
-    const orLost = outcome === 'unknown' ? `or a.outcome_status is null and ${outcomeLost}` : ''
+    const orLost =
+      outcome === 'unknown'
+        ? `or a.outcome_status is null and a.recording is null and ${outcomeLost}`
+        : ''
     const condition = (parameter: string): string => `(a.outcome_status = ${parameter} ${orLost})`
     sieves.push({ value: outcomeStatuses[outcome], condition })
   }

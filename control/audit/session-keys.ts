@@ -3,6 +3,9 @@ import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { Sql } from '../store/store.ts'
 import { classesMax, defaultClass } from './retention-classes.ts'
 
+/** Where the keys of sessions are: for what was done and shown, and for what was typed unseen. */
+export type KeyTable = 'audit_session_keys' | 'audit_hidden_keys'
+
 /** Stands for the session of payloads that belong to none. */
 export const noSession = '00000000-0000-0000-0000-000000000000'
 
@@ -24,25 +27,26 @@ export async function ensureSessionKeys(
   context: Context,
   proxyId: string,
   wanted: ReadonlyMap<string, string | undefined>,
+  table: KeyTable = 'audit_session_keys',
 ): Promise<Map<string, Buffer>> {
   const { store, envelope, realm } = context
   const keys = new Map<string, Buffer>()
   // The second round reads what another replica made meanwhile.
   for (let round = 0; keys.size < wanted.size && round < 3; round += 1) {
     const left = [...wanted.keys()].filter((session) => !keys.has(session))
-    const rows = await readKeys(store, realm, proxyId, left)
+    const rows = await readKeys(store, realm, proxyId, left, table)
     for (const row of rows) {
       if (row.wrapped === null) continue
-      const subject = keySubject(proxyId, row.session_id)
+      const subject = keySubject(proxyId, row.session_id, table)
       const key = await envelope.openDataKey(realm, row.retention_class, row.wrapped, subject)
       const retentionClass = wanted.get(row.session_id)
       if (retentionClass !== undefined && retentionClass !== row.retention_class) {
-        await changeClass(context, proxyId, row, key, retentionClass)
+        await changeClass(context, proxyId, row, key, retentionClass, table)
       }
       keys.set(row.session_id, key)
     }
     const missing = left.filter((session) => !keys.has(session))
-    if (missing.length > 0) await createKeys(context, proxyId, missing, wanted)
+    if (missing.length > 0) await createKeys(context, proxyId, missing, wanted, table)
   }
   if (keys.size < wanted.size) throw new SallyportError('internal', 'session keys cannot be made')
   return keys
@@ -53,11 +57,12 @@ export async function openSessionKeys(
   { store, envelope, realm }: Omit<Context, 'clock'>,
   proxyId: string,
   sessions: readonly string[],
+  table: KeyTable = 'audit_session_keys',
 ): Promise<Map<string, Buffer>> {
   const keys = new Map<string, Buffer>()
-  for (const row of await readKeys(store, realm, proxyId, sessions)) {
+  for (const row of await readKeys(store, realm, proxyId, sessions, table)) {
     if (row.wrapped === null) continue
-    const subject = keySubject(proxyId, row.session_id)
+    const subject = keySubject(proxyId, row.session_id, table)
     keys.set(
       row.session_id,
       await envelope.openDataKey(realm, row.retention_class, row.wrapped, subject),
@@ -90,10 +95,11 @@ async function readKeys(
   realm: string,
   proxyId: string,
   sessions: readonly string[],
+  table: KeyTable,
 ): Promise<KeyRow[]> {
   if (sessions.length === 0) return []
   return sql.query<KeyRow>(
-    `select session_id, retention_class, wrapped from audit_session_keys
+    `select session_id, retention_class, wrapped from ${table}
      where realm = $1 and proxy_id = $2 and session_id = any($3::uuid[])`,
     [realm, proxyId, sessions],
   )
@@ -104,6 +110,7 @@ async function createKeys(
   proxyId: string,
   sessions: readonly string[],
   wanted: ReadonlyMap<string, string | undefined>,
+  table: KeyTable,
 ): Promise<void> {
   const classes = await knownClasses(store, realm)
   const rows: { session_id: string; retention_class: string; wrapped: string }[] = []
@@ -112,7 +119,7 @@ async function createKeys(
     // A proxy names the class; it must not be able to make us keep keys without end.
     const retentionClass = classes.has(asked) || classes.size < classesMax ? asked : defaultClass
     classes.add(retentionClass)
-    const subject = keySubject(proxyId, session)
+    const subject = keySubject(proxyId, session, table)
     const { wrapped } = await envelope.createDataKey(realm, retentionClass, subject)
     rows.push({
       session_id: session,
@@ -121,7 +128,7 @@ async function createKeys(
     })
   }
   await store.query(
-    `insert into audit_session_keys as stored
+    `insert into ${table} as stored
        (realm, proxy_id, session_id, retention_class, wrapped, created_at_ms)
      select $1::text, $2::uuid, u.session_id, u.retention_class, decode(u.wrapped, 'hex'), $3::bigint
      from json_to_recordset($4::json) u (session_id uuid, retention_class text, wrapped text)
@@ -140,12 +147,14 @@ async function changeClass(
   row: KeyRow,
   key: Buffer,
   asked: string,
+  table: KeyTable,
 ): Promise<void> {
   const classes = await knownClasses(store, realm)
   if (!classes.has(asked) && classes.size >= classesMax) return
-  const wrapped = await envelope.rewrap(realm, asked, key, keySubject(proxyId, row.session_id))
+  const subject = keySubject(proxyId, row.session_id, table)
+  const wrapped = await envelope.rewrap(realm, asked, key, subject)
   await store.query(
-    `update audit_session_keys set retention_class = $1, wrapped = $2
+    `update ${table} set retention_class = $1, wrapped = $2
      where realm = $3 and proxy_id = $4 and session_id = $5 and wrapped = $6`,
     [asked, wrapped, realm, proxyId, row.session_id, row.wrapped],
   )
@@ -160,6 +169,6 @@ async function knownClasses(sql: Sql, realm: string): Promise<Set<string>> {
   return new Set(rows.map((row) => row.name))
 }
 
-function keySubject(proxyId: string, session: string): string {
-  return `${proxyId}|${session}`
+function keySubject(proxyId: string, session: string, table: KeyTable): string {
+  return `${proxyId}|${session}${table === 'audit_hidden_keys' ? '|hidden' : ''}`
 }

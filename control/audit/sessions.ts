@@ -38,7 +38,7 @@ export async function listSessions(
     values.push(openedAtMs, session)
   }
   const rows = await store.query<Row>(
-    `select * from sessions where ${conditions.join(' and ')}
+    `select *, ${countRecordings} from sessions where ${conditions.join(' and ')}
      order by opened_at_ms desc, session_id desc limit ${query.limit + 1}`,
     values,
   )
@@ -55,7 +55,7 @@ export async function getSession(
   scope: SessionScope,
 ): Promise<SessionView> {
   const [row] = await store.query<Row>(
-    'select * from sessions where realm = $1 and session_id = $2',
+    `select *, ${countRecordings} from sessions where realm = $1 and session_id = $2`,
     [realm, sessionId],
   )
   if (row === undefined || (scope.personId !== undefined && row.person_id !== scope.personId)) {
@@ -66,6 +66,10 @@ export async function getSession(
   }
   return viewOf(row)
 }
+
+const countRecordings = `(
+  select count(*) from recordings r where r.realm = sessions.realm and r.session_id = sessions.session_id
+) as recordings`
 
 interface Row {
   session_id: string
@@ -91,6 +95,7 @@ interface Row {
   statements: number
   bytes_up: number
   bytes_down: number
+  recordings: number
 }
 
 function viewOf(row: Row): SessionView {
@@ -128,5 +133,6 @@ function viewOf(row: Row): SessionView {
     statements: row.statements,
     bytesUp: row.bytes_up,
     bytesDown: row.bytes_down,
+    recordings: row.recordings,
   }
 }

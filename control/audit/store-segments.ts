@@ -175,16 +175,18 @@ async function storeChunk(
   const changes = readSessionEntries(chunk.sessionEntries)
   const wanted = new Map<string, string | undefined>()
   for (const session of chunk.payloads.keys()) wanted.set(session, undefined)
+  for (const session of chunk.hiddenPayloads.keys()) wanted.set(session, undefined)
   for (const { session_id, meta } of changes.opened) wanted.set(session_id, meta.retention)
   const keys = await ensureSessionKeys(context, proxyId, wanted)
-  const groups = [...chunk.payloads].map(([session, payloads]) => ({
-    session,
-    ciphertext: seal(
-      keys.get(session)!,
-      payloads.bytes(),
-      payloadLabel(realm, chunk.epoch, chunk.firstBatch, session),
-    ),
-  }))
+  const hiddenWanted = new Map([...chunk.hiddenPayloads.keys()].map((id) => [id, wanted.get(id)]))
+  const hiddenKeys = await ensureSessionKeys(context, proxyId, hiddenWanted, 'audit_hidden_keys')
+  const sealAll = (all: ReceivedChunk['payloads'], under: typeof keys, hidden: boolean) =>
+    [...all].map(([session, payloads]) => {
+      const label = payloadLabel(realm, chunk.epoch, chunk.firstBatch, session, hidden)
+      return { session, ciphertext: seal(under.get(session)!, payloads.bytes(), label) }
+    })
+  const groups = sealAll(chunk.payloads, keys, false)
+  const hiddenGroups = sealAll(chunk.hiddenPayloads, hiddenKeys, true)
   const nowMs = Math.floor(clock.wallMs())
   await store.transaction(async (sql) => {
     const locked = await lockChain(sql, realm, proxyId, chunk.epoch)
@@ -211,7 +213,9 @@ async function storeChunk(
         nowMs,
       ],
     )
-    await insertPayloads(sql, [realm, chainId, chunk.firstBatch], groups)
+    const place = [realm, chainId, chunk.firstBatch]
+    await insertPayloads(sql, 'audit_payloads', place, groups)
+    await insertPayloads(sql, 'audit_hidden_payloads', place, hiddenGroups)
     await applySessionEntries(sql, context, { proxyId, chainId, nowMs }, changes, chunk.activities)
     await moveHead(sql, chainId, chunk, nowMs)
     await rememberKey(sql, context, proxyId, 'checkpoint', proxy.kid, proxy.publicKey)
@@ -222,6 +226,7 @@ const payloadRowsAtOnce = 500
 
 async function insertPayloads(
   sql: Sql,
+  table: 'audit_payloads' | 'audit_hidden_payloads',
   common: readonly unknown[],
   groups: readonly { session: string; ciphertext: Buffer }[],
 ): Promise<void> {
@@ -229,7 +234,7 @@ async function insertPayloads(
     const rows = groups.slice(start, start + payloadRowsAtOnce)
     const values = rows.map((_, row) => `($1, $2, $3, $${row * 2 + 4}, $${row * 2 + 5})`)
     await sql.query(
-      `insert into audit_payloads (realm, chain_id, first_batch, session_id, ciphertext)
+      `insert into ${table} (realm, chain_id, first_batch, session_id, ciphertext)
        values ${values.join(', ')}`,
       [...common, ...rows.flatMap(({ session, ciphertext }) => [session, ciphertext])],
     )

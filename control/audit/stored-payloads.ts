@@ -17,12 +17,39 @@ export function payloadLabel(
   epoch: string,
   firstBatch: number,
   session: string,
+  hidden = false,
 ): string {
-  return `sallyport-payloads|${realm}|${epoch}|${firstBatch}|${session}`
+  return `sallyport-${hidden ? 'hidden-' : ''}payloads|${realm}|${epoch}|${firstBatch}|${session}`
 }
 
 /**
- * The payloads (salt included) of a segment by sequence. Those whose key was destroyed are missing. Rejects with
+ * The payloads (salt included) of one session in a segment, by sequence; `hidden`: those under its second key. None where the key was
+ * destroyed. Rejects as below. Not inside a transaction.
+ */
+export async function readSessionPayloads(
+  context: Pick<AuditContext, 'store' | 'envelope' | 'realm'>,
+  place: SegmentPlace,
+  session: string,
+  hidden: boolean,
+): Promise<Map<number, Buffer>> {
+  const rows = await context.store.query<{ ciphertext: Buffer }>(
+    `select ciphertext from ${hidden ? 'audit_hidden_payloads' : 'audit_payloads'}
+     where chain_id = $1 and first_batch = $2 and session_id = $3`,
+    [place.chainId, place.firstBatch, session],
+  )
+  const table = hidden ? 'audit_hidden_keys' : 'audit_session_keys'
+  const keys = await openSessionKeys(context, place.proxyId, [session], table)
+  const key = keys.get(session)
+  const payloads = new Map<number, Buffer>()
+  const label = payloadLabel(context.realm, place.epoch, place.firstBatch, session, hidden)
+  for (const { ciphertext } of rows) {
+    if (key !== undefined) readPayloadGroup(unseal(key, ciphertext, label), payloads)
+  }
+  return payloads
+}
+
+/**
+ * The payloads (salt included) of a segment by sequence. Those whose key was destroyed are missing, and what was typed unseen. Rejects with
  * `sealed-file-invalid` where a ciphertext was changed. Not inside a transaction.
  */
 export async function readStoredPayloads(

@@ -117,6 +117,7 @@ function readFresh(
 ): Promise<ActivityViewRow[]> {
   const rows = `select a.* from audit_activities a
     where a.realm = $1 and a.session_id = $2 and a.at_us >= $3 and a.sequence > $4
+      and a.recording is null
     order by a.at_us, a.sequence limit ${limit}`
   // In the order of the index, so that a page of a long session costs a page.
   return sql.query<ActivityViewRow>(`${selectActivities(rows)} order by a.at_us, a.sequence`, [

@@ -2,7 +2,7 @@ import { nowMs, type Control } from '../control.ts'
 import { takeLock } from '../store/advisory-lock.ts'
 import type { FeedEvent } from '../api/feed.ts'
 import { appendFeed } from './append-feed.ts'
-import { keysEvent } from './full-state.ts'
+import { authorityEvents, keysEvent } from './full-state.ts'
 
 /**
  * Tells proxies the keys and authorities that are valid now, if the feed did not say so last. Proxies that are connected learn
@@ -10,10 +10,7 @@ import { keysEvent } from './full-state.ts'
  */
 export async function announceKeys(control: Control): Promise<void> {
   const { realm, state, keys, clock } = control
-  const events: FeedEvent[] = [
-    keysEvent(keys),
-    { kind: 'people-authorities', pems: [...keys.authoritiesPem.people] },
-  ]
+  const events: FeedEvent[] = [keysEvent(keys), ...authorityEvents(keys)]
   await state.transaction(async (sql) => {
     await takeLock(sql, 'keys', realm)
     const missing: FeedEvent[] = []

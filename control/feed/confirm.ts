@@ -7,6 +7,7 @@ import {
   type Question,
   type SessionFacts,
   type Verdict,
+  type Why,
 } from './session-facts.ts'
 
 export interface AskingProxy {
@@ -27,9 +28,9 @@ export async function confirm(
     if (asked.connectToken !== undefined) {
       return await redeemConnectToken(control, proxy, asked, asked.connectToken)
     }
-    const facts = await readSessionFacts(state, realm, asked, atMs)
-    const counts = certificateCounts(facts, asked, atMs)
-    const why = objection(facts, asked, proxy.group, atMs, counts)
+    const facts = await readSessionFacts(state, realm, asked, atMs, proxy.proxyId)
+    const evidence = evidenceObjection(facts, asked, atMs)
+    const why = objection(facts, asked, proxy.group, atMs, evidence)
     const { position } = facts
     return why === undefined
       ? { kind: 'confirmed', requestId, token: facts.token!, position, controlTimeMs: atMs }
@@ -38,6 +39,30 @@ export async function confirm(
     log.error({ error: String(error), sessionId: asked.sessionId }, 'a confirmation failed')
     return { kind: 'denied', requestId, why: 'error', position: 0, controlTimeMs: atMs }
   }
+}
+
+/** A person is identified by exactly one thing: who shows two has none looked at. */
+function evidenceObjection(facts: SessionFacts, asked: Question, atMs: number): Why | undefined {
+  const { certificateSerial, keyFingerprint, loginId } = asked
+  const shown = [certificateSerial, keyFingerprint, loginId].filter((one) => one !== undefined)
+  if (shown.length > 1) return 'certificate-revoked'
+  if (keyFingerprint !== undefined) return keyCounts(facts, asked, atMs) ? undefined : 'key-removed'
+  if (loginId !== undefined) return loginCounts(facts, asked, atMs) ? undefined : 'login-ended'
+  return certificateCounts(facts, asked, atMs) ? undefined : 'certificate-revoked'
+}
+
+/** The row is only there for a key that is registered now. */
+function keyCounts(facts: SessionFacts, asked: Question, atMs: number): boolean {
+  return facts.keyPerson === asked.personId && facts.keyExpiresAtMs! > atMs
+}
+
+function loginCounts(facts: SessionFacts, asked: Question, atMs: number): boolean {
+  return (
+    facts.loginPerson === asked.personId &&
+    facts.loginEndedAtMs === null &&
+    facts.loginEndsAtMs! > atMs &&
+    facts.loginBegunAtMs! >= facts.personValidFromMs!
+  )
 }
 
 /** A certificate that control does not know does not count, whoever seems to have signed it. */

@@ -2,6 +2,7 @@
 import type { FeedEvent } from '../api/feed.ts'
 import type { Resource } from '../api/resource.ts'
 import type { ControlKeys } from '../keys/open-keys.ts'
+import { sshKeyColumns, sshKeyEvent, sshKeyTables, type SshKeyRow } from '../ssh/ssh-key-row.ts'
 import type { Store } from '../store/store.ts'
 import { usedTokenMs } from '../tokens/mark-tokens-revoked.ts'
 
@@ -55,16 +56,29 @@ export async function readFullState(
          and revoked_at_ms > $2 order by id`,
       [realm, atMs - usedTokenMs, usedTokenMs],
     )
+    const logins = await sql.query<CertificateRow>(
+      `select id as serial, ended_at_ms as "orderedAtMs", ends_at_ms as "expiresAtMs"
+       from logins where realm = $1 and proxy_id is not null and ended_at_ms is not null
+         and ends_at_ms > $2 order by id`,
+      [realm, atMs - endedGrantsMs],
+    )
+    const sshKeys = await sql.query<SshKeyRow>(
+      `select ${sshKeyColumns} from ${sshKeyTables}
+       where k.realm = $1 and k.removed_at_ms is null and k.expires_at_ms > $2
+         and p.state = 'active' order by k.id`,
+      [realm, atMs],
+    )
     return {
       position: head!.position,
       events: [
         keysEvent(keys),
-        { kind: 'people-authorities', pems: [...keys.authoritiesPem.people] },
+        ...authorityEvents(keys),
         ...resources.map(({ definition }) => ({ kind: 'resource', resource: definition }) as const),
         ...people.map(personEvent),
-        ...[...certificates, ...tokens].map(
+        ...[...certificates, ...tokens, ...logins].map(
           (row) => ({ kind: 'certificate-revoked', ...row }) as const,
         ),
+        ...sshKeys.map(sshKeyEvent),
         ...grants.map(grantEvent),
       ],
     }
@@ -73,6 +87,14 @@ export async function readFullState(
 
 export function keysEvent(keys: ControlKeys): FeedEvent {
   return { kind: 'keys', keys: keys.verificationKeys.map((key) => ({ ...key })) }
+}
+
+/** Whose certificates count: X.509's and SSH's. */
+export function authorityEvents(keys: ControlKeys): FeedEvent[] {
+  return [
+    { kind: 'people-authorities', pems: [...keys.authoritiesPem.people] },
+    { kind: 'ssh-authorities', people: [...keys.sshAuthorityLines['ssh-people']] },
+  ]
 }
 
 interface GrantRow {

@@ -40,12 +40,15 @@ export function redeemConnectToken(
       ...asked,
       personId: row.personId,
       certificateSerial: undefined,
+      keyFingerprint: undefined,
+      loginId: undefined,
       grantId: undefined,
       wanted: asked.wanted === '' ? (row.level ?? '') : asked.wanted,
     }
     const facts = await readSessionFacts(sql, realm, bound, atMs)
     const isOfNow = facts.personValidFromMs !== null && row.madeAtMs >= facts.personValidFromMs
-    const why = objection(facts, bound, proxy.group, atMs, isOfNow)
+    const evidence = isOfNow ? undefined : 'certificate-revoked'
+    const why = objection(facts, bound, proxy.group, atMs, evidence)
     if (why !== undefined) return deny(why, facts.position)
     if (row.level !== null && facts.grantLevel !== row.level) return deny('no-grant')
 

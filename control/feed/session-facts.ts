@@ -15,6 +15,12 @@ export interface SessionFacts {
   readonly certificateRevokedAtMs: number | null
   readonly certificateIssuedAtMs: number | null
   readonly certificateExpiresAtMs: number | null
+  readonly keyPerson: string | null
+  readonly keyExpiresAtMs: number | null
+  readonly loginPerson: string | null
+  readonly loginBegunAtMs: number | null
+  readonly loginEndsAtMs: number | null
+  readonly loginEndedAtMs: number | null
   readonly resourceGroup: string | null
   readonly token: string | null
   readonly personEmail: string | null
@@ -37,7 +43,9 @@ const question = `
     p.state as "personState", p.email as "personEmail", p.certificates_valid_from_ms as "personValidFromMs",
     c.holder_id as "certificateHolder", c.revoked_at_ms as "certificateRevokedAtMs",
     c.issued_at_ms as "certificateIssuedAtMs", c.expires_at_ms as "certificateExpiresAtMs",
-    r.group_name as "resourceGroup",
+    k.person_id as "keyPerson", k.expires_at_ms as "keyExpiresAtMs",
+    l.person_id as "loginPerson", l.begun_at_ms as "loginBegunAtMs", l.ends_at_ms as "loginEndsAtMs",
+    l.ended_at_ms as "loginEndedAtMs", r.group_name as "resourceGroup",
     g.token, g.level as "grantLevel", g.person_id as "grantPerson", g.resource as "grantResource",
     g.group_name as "grantGroup", g.expires_at_ms as "grantExpiresAtMs",
     g.revoked_at_ms as "grantRevokedAtMs",
@@ -46,6 +54,8 @@ const question = `
   from feed_heads h
   left join people p on p.realm = h.realm and p.id = $2::uuid
   left join certificates c on c.realm = h.realm and c.serial = $3 and c.kind = 'person'
+  left join ssh_keys k on k.realm = h.realm and k.fingerprint = $8 and k.removed_at_ms is null
+  left join logins l on l.realm = h.realm and l.id = $9::uuid and l.proxy_id = $10::uuid
   left join resources r on r.realm = h.realm and r.name = $4
   left join lateral (
     (select * from grants where realm = h.realm and id = $6::uuid)
@@ -63,6 +73,8 @@ export async function readSessionFacts(
   realm: string,
   asked: Question,
   atMs: number,
+  /** Sign-ins at a terminal are of the proxy that holds the terminal. */
+  proxyId?: string,
 ): Promise<SessionFacts> {
   const [facts] = await sql.query<SessionFacts>(question, [
     realm,
@@ -72,21 +84,24 @@ export async function readSessionFacts(
     asked.wanted,
     asked.grantId ?? null,
     atMs,
+    asked.keyFingerprint ?? '',
+    asked.loginId ?? null,
+    proxyId ?? null,
   ])
   return facts!
 }
 
-/** What stands against the session; undefined when nothing does. `evidenceCounts`: what the person was identified by. */
+/** What stands against the session; undefined when nothing does. `evidenceObjection`: what stands against the evidence. */
 export function objection(
   facts: SessionFacts,
   asked: Question,
   group: string,
   atMs: number,
-  evidenceCounts: boolean,
+  evidenceObjection: Why | undefined,
 ): Why | undefined {
   if (facts.personState === null) return 'no-person'
   if (facts.personState !== 'active') return 'person-revoked'
-  if (!evidenceCounts) return 'certificate-revoked'
+  if (evidenceObjection !== undefined) return evidenceObjection
   if (facts.resourceGroup === null) return 'no-resource'
   if (facts.resourceGroup !== group) return 'not-in-group'
   if (

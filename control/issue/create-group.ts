@@ -28,5 +28,5 @@ export async function createGroup(
     if (isDuplicate(error)) throw conflict(`there is a proxy group ${ask.name}`)
     throw error
   }
-  return { ...ask, proxies: [] }
+  return { ...ask, sshSourceAddresses: [], proxies: [] }
 }

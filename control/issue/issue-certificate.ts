@@ -1,10 +1,14 @@
 import type { z } from 'zod'
 import { issuePersonCertificate } from '../../certs/issue-person.ts'
+import { issueSshPersonCertificate } from '../../certs/issue-ssh-person.ts'
+import { sshPublicKeyLine } from '../../protocols/kit/ssh-public-key.ts'
 import type { certificate, certificateIssue } from '../api/shapes.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
 import { lockPerson, type PersonRow } from '../people/person-row.ts'
 import { conflict, invalid } from '../refusals.ts'
+import { openSshKey } from '../ssh/open-ssh-key.ts'
+import { reachesResources } from '../ssh/reaches-resources.ts'
 import type { Sql } from '../store/store.ts'
 
 /**
@@ -31,8 +35,10 @@ export async function issueCertificate(
     if (person.state !== 'active') {
       throw conflict(`${person.email} is revoked`, 'restore the person first')
     }
-    const { requestPem } = ask
-    const issued = await issueForPerson(sql, control, person, { requestPem, validForMs })
+    const { requestPem, sshPublicKey } = ask
+    const issued = await issueForPerson(sql, control, person, {
+      ...{ requestPem, validForMs, sshPublicKey },
+    })
     await appendControlAction(sql, control.chain, actor, {
       action: 'certificate.issued',
       target: issued.serial,
@@ -41,43 +47,71 @@ export async function issueCertificate(
         personId,
         atMs: nowMs(clock),
         expiresAtMs: issued.expiresAtMs,
+        ...sshDetails(issued),
       },
     })
     return issued
   })
 }
 
-/** Issues and keeps one for a person who is locked and active. Chain and feed are the caller's. */
+/**
+ * Issues and keeps one for a person who is locked and active, and one for their SSH key if they gave it and may reach anything. Chain and
+ * feed are the caller's.
+ */
 export async function issueForPerson(
   sql: Sql,
   { realm, demo, clock, keys }: Control,
   person: PersonRow,
   /** `loginId`: the sign-in that it ends with. */
-  ask: { requestPem: string; validForMs: number; loginId?: string },
+  ask: {
+    requestPem: string
+    sshPublicKey: string | undefined
+    validForMs: number
+    loginId?: string
+  },
 ): Promise<z.output<typeof certificate>> {
+  const content = {
+    ...{ realm, personId: person.id, email: person.email, validForMs: ask.validForMs },
+    ...{ clock, demo, beginsAfterMs: person.certificatesValidFromMs },
+  }
   const issued = await issuePersonCertificate(keys.authorities.people, {
+    ...content,
     requestPem: ask.requestPem,
-    realm,
-    personId: person.id,
-    email: person.email,
-    validForMs: ask.validForMs,
-    clock,
-    demo,
-    beginsAfterMs: person.certificatesValidFromMs,
   })
-  await sql.query(
-    `insert into certificates (realm, serial, kind, holder_id, issued_at_ms, expires_at_ms, login_id)
-     values ($1, $2, 'person', $3, $4, $5, $6)`,
-    [
-      ...[realm, issued.serial, person.id, issued.notBeforeMs, issued.expiresAtMs],
-      ask.loginId ?? null,
-    ],
-  )
+  const ssh =
+    ask.sshPublicKey === undefined || !reachesResources(person.roles)
+      ? undefined
+      : await issueSshPersonCertificate(keys.sshAuthorities['ssh-people'], {
+          ...content,
+          publicKey: openSshKey(ask.sshPublicKey).blob,
+        })
+  for (const { serial, notBeforeMs, expiresAtMs } of ssh === undefined ? [issued] : [issued, ssh]) {
+    await sql.query(
+      `insert into certificates (realm, serial, kind, holder_id, issued_at_ms, expires_at_ms, login_id)
+       values ($1, $2, 'person', $3, $4, $5, $6)`,
+      [realm, serial, person.id, notBeforeMs, expiresAtMs, ask.loginId ?? null],
+    )
+  }
   return {
     certificatePem: issued.certificatePem,
     serial: issued.serial,
     expiresAtMs: issued.expiresAtMs,
     serverAuthoritiesPem: keys.authoritiesPem.proxies.join(''),
     controlAuthorityPem: keys.authoritiesPem.control.join(''),
+    ...(ssh === undefined
+      ? {}
+      : {
+          ssh: {
+            certificate: sshPublicKeyLine(ssh.certificate),
+            serial: ssh.serial,
+            expiresAtMs: ssh.expiresAtMs,
+          },
+        }),
+    sshHostAuthorities: [...keys.sshAuthorityLines['ssh-hosts']],
   }
+}
+
+/** What the chain says of the certificate for SSH. */
+export function sshDetails({ ssh }: Pick<z.output<typeof certificate>, 'ssh'>) {
+  return ssh === undefined ? {} : { sshSerial: ssh.serial }
 }

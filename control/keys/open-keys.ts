@@ -2,7 +2,7 @@
  * Control's keys and authorities. They live in the database, sealed under a key that does not: replicas share the database
  * and one small file. Each use has a key of its own, so that nothing signed for one passes for another.
  */
-import { randomBytes } from 'node:crypto'
+import { createPublicKey, randomBytes } from 'node:crypto'
 import {
   authorityPurposes,
   createAuthority,
@@ -12,22 +12,32 @@ import {
 } from '../../certs/authority.ts'
 import { createSealedSigner, openSealedSigner } from '../../certs/sealed-signer.ts'
 import type { Signer } from '../../certs/signer.ts'
+import {
+  openSshAuthority,
+  sshAuthorityPurposes,
+  type SshAuthority,
+  type SshAuthorityPurpose,
+} from '../../certs/ssh-authority.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { seal, unseal } from '../../protocols/kit/sealed-file.ts'
+import { encodeSshPublicKey, sshPublicKeyLine } from '../../protocols/kit/ssh-public-key.ts'
 import { nowMs } from '../control.ts'
 import { takeLock } from '../store/advisory-lock.ts'
 import type { Sql, Store } from '../store/store.ts'
 
 const signingUses = ['grants', 'leases', 'audit'] as const
 type SigningUse = (typeof signingUses)[number]
-type KeyUse = SigningUse | `${AuthorityPurpose}-authority`
+type KeyUse = SigningUse | `${AuthorityPurpose | SshAuthorityPurpose}-authority`
 
 export interface ControlKeys {
   readonly signers: Readonly<Record<SigningUse, Signer>>
   readonly authorities: Readonly<Record<AuthorityPurpose, Authority>>
   /** PEM of all that are valid: the one that issues, and retired ones whose certificates still run. */
   readonly authoritiesPem: Readonly<Record<AuthorityPurpose, readonly string[]>>
+  readonly sshAuthorities: Readonly<Record<SshAuthorityPurpose, SshAuthority>>
+  /** Lines of public keys of all that are valid, retired ones whose certificates still run included. */
+  readonly sshAuthorityLines: Readonly<Record<SshAuthorityPurpose, readonly string[]>>
   /** Public halves of grants', leases' and audit keys, retired ones included: what proxies verify with. */
   readonly verificationKeys: readonly { readonly kid: string; readonly publicKeyPem: string }[]
   /** 32 bytes; encrypts payloads of control's own chain. */
@@ -63,6 +73,9 @@ export async function openKeys(state: Store, scope: KeyScope): Promise<ControlKe
     for (const purpose of authorityPurposes) {
       await makeIfMissing(sql, scope, `${purpose}-authority`, 'ES256', purpose)
     }
+    for (const purpose of sshAuthorityPurposes) {
+      await makeIfMissing(sql, scope, `${purpose}-authority`, 'EdDSA')
+    }
     return {
       rows: await sql.query<KeyRow>(
         'select * from signing_keys where realm = $1 order by created_at_ms desc',
@@ -88,6 +101,12 @@ export async function openKeys(state: Store, scope: KeyScope): Promise<ControlKe
         ? [row.certificate_pem]
         : [],
     )
+  const sshAuthority = (purpose: SshAuthorityPurpose): SshAuthority =>
+    openSshAuthority(purpose, openSigner(scope, inUse(`${purpose}-authority`)))
+  const sshLines = (purpose: SshAuthorityPurpose): string[] =>
+    rows
+      .filter(({ use }) => use === `${purpose}-authority`)
+      .map((row) => sshPublicKeyLine(encodeSshPublicKey(createPublicKey(row.public_key_pem))))
   return {
     signers: {
       grants: openSigner(scope, inUse('grants')),
@@ -103,6 +122,16 @@ export async function openKeys(state: Store, scope: KeyScope): Promise<ControlKe
       people: pems('people'),
       proxies: pems('proxies'),
       control: pems('control'),
+    },
+    sshAuthorities: {
+      'ssh-people': sshAuthority('ssh-people'),
+      'ssh-hosts': sshAuthority('ssh-hosts'),
+      'ssh-upstream': sshAuthority('ssh-upstream'),
+    },
+    sshAuthorityLines: {
+      'ssh-people': sshLines('ssh-people'),
+      'ssh-hosts': sshLines('ssh-hosts'),
+      'ssh-upstream': sshLines('ssh-upstream'),
     },
     verificationKeys: rows
       .filter((row) => signingUses.some((use) => use === row.use))

@@ -6,14 +6,19 @@ import { networkOf } from '../../protocols/kit/network-of.ts'
 import { seal, unseal } from '../../protocols/kit/sealed-file.ts'
 import { nowMs, type Control } from '../control.ts'
 import { takeLock } from '../store/advisory-lock.ts'
+import { openSshKey } from '../ssh/open-ssh-key.ts'
 import type { Sql } from '../store/store.ts'
 import { attemptRefused } from './login-refusals.ts'
 
-export type AttemptKind = 'device' | 'code'
+export type AttemptKind = 'device' | 'code' | 'terminal'
 
 export interface Attempt {
   readonly id: string
-  readonly requestPem: string
+  /** Null at a terminal: no certificate is made. */
+  readonly requestPem: string | null
+  readonly sshPublicKey: string | null
+  /** Of the client that waits at a terminal. */
+  readonly remoteAddress: string | null
   readonly intervalMs: number
   readonly polledAtMs: number | null
   readonly endsAtMs: number
@@ -22,13 +27,35 @@ export interface Attempt {
   readonly kept: string
 }
 
+/** Who may go on with an attempt: whoever knows its secret, or the proxy that began it. */
+export type AttemptHolder =
+  | { readonly secret: string; readonly proxyId?: never }
+  | { readonly proxyId: string; readonly secret?: never }
+
+/** What is settled when it begins. */
+export type AttemptAsk =
+  | {
+      readonly kind: 'device' | 'code'
+      readonly requestPem: string
+      readonly sshPublicKey?: string
+    }
+  | { readonly kind: 'terminal'; readonly proxyId: string }
+
 interface AttemptRow extends Omit<Attempt, 'kept'> {
+  readonly proxyId: string | null
   readonly secretHash: Buffer
   readonly sealed: Buffer | null
 }
 
-/** How many may be under way: of one network, and in all. Both hold over all replicas. */
-export const attemptsMax = { perNetwork: 30, overall: 2_000 } as const
+/**
+ * How many may be under way: of one network, and in all. Both hold over all replicas. Terminals count by themselves: strangers who only
+ * connect must not keep people from `sally login`. One that no proxy has waited with for a minute has been left.
+ */
+export const attemptsMax = {
+  page: { perNetwork: 30, overall: 2_000 },
+  terminal: { perNetwork: 10, overall: 500 },
+} as const
+const leftMs = 60_000
 const startMsMax = 60_000
 const keptAfterEndMs = 3_600_000
 
@@ -38,11 +65,15 @@ const keptAfterEndMs = 3_600_000
  */
 export async function openAttempt(
   control: Control,
-  kind: AttemptKind,
-  requestPem: string,
+  ask: AttemptAsk,
   remoteAddress: string,
 ): Promise<{ id: string; secret: string }> {
-  await openRequest(requestPem)
+  const { kind } = ask
+  if (ask.kind !== 'terminal') {
+    await openRequest(ask.requestPem)
+    if (ask.sshPublicKey !== undefined) openSshKey(ask.sshPublicKey)
+  }
+  const max = attemptsMax[kind === 'terminal' ? 'terminal' : 'page']
   const { realm, state, clock } = control
   const id = randomUUID()
   const secret = randomBytes(32)
@@ -56,19 +87,28 @@ export async function openAttempt(
     ])
     const [counted] = await sql.query<{ here: number; all: number }>(
       `select count(*) filter (where remote_network = $3) as here, count(*) as "all"
-       from login_attempts where realm = $1 and ends_at_ms > $2 and used_at_ms is null`,
-      [realm, atMs, network],
+       from login_attempts where realm = $1 and ends_at_ms > $2 and used_at_ms is null
+         and (kind = 'terminal') = $4
+         and (kind <> 'terminal' or coalesce(polled_at_ms, begun_at_ms) > $2 - ${leftMs})`,
+      [realm, atMs, network, kind === 'terminal'],
     )
-    if (counted!.here >= attemptsMax.perNetwork || counted!.all >= attemptsMax.overall) {
+    if (counted!.here >= max.perNetwork || counted!.all >= max.overall) {
       throw new SallyportError('rate-limited', `too many sign-ins under way from ${network}`, {
         clientMessage: 'too many sign-ins have begun and not ended',
         hint: 'finish one of them, or wait a few minutes: sally login',
       })
     }
     await sql.query(
-      `insert into login_attempts (realm, id, kind, secret_hash, request_pem, remote_network,
-         interval_ms, begun_at_ms, ends_at_ms) values ($1, $2, $3, $4, $5, $6, 0, $7, $8)`,
-      [realm, id, kind, digestOf(secret), requestPem, network, atMs, atMs + startMsMax],
+      `insert into login_attempts (realm, id, kind, secret_hash, request_pem, ssh_public_key,
+         proxy_id, remote_address, remote_network, interval_ms, begun_at_ms, ends_at_ms)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11)`,
+      [
+        ...[realm, id, kind, digestOf(secret)],
+        ...(ask.kind === 'terminal'
+          ? [null, null, ask.proxyId]
+          : [ask.requestPem, ask.sshPublicKey ?? null, null]),
+        ...[remoteAddress, network, atMs, atMs + startMsMax],
+      ],
     )
   })
   return { id, secret: secret.toString('base64url') }
@@ -99,25 +139,25 @@ export async function dropAttempt(control: Control, id: string): Promise<void> {
   ])
 }
 
-/** The attempt, locked to the commit, if the secret is its own and it is not over. Rejects with `sign-in-refused`. */
+/** The attempt, locked to the commit, if it is the holder's own and not over. Rejects with `sign-in-refused`. */
 export async function lockAttempt(
   sql: Sql,
   control: Control,
   kind: AttemptKind,
   id: string,
-  secret: string,
+  holder: AttemptHolder,
 ): Promise<Attempt> {
   const { realm, keys } = control
   const [row] = await sql.query<AttemptRow>(
-    `select id, request_pem as "requestPem", interval_ms as "intervalMs",
+    `select id, request_pem as "requestPem", ssh_public_key as "sshPublicKey",
+       proxy_id as "proxyId", remote_address as "remoteAddress", interval_ms as "intervalMs",
        polled_at_ms as "polledAtMs", ends_at_ms as "endsAtMs", used_at_ms as "usedAtMs",
        secret_hash as "secretHash", sealed
      from login_attempts where realm = $1 and id = $2 and kind = $3 for update`,
     [realm, id, kind],
   )
   if (row === undefined) throw attemptRefused('there is none with this id')
-  const digest = digestOf(Buffer.from(secret, 'base64url'))
-  if (!timingSafeEqual(row.secretHash, digest)) throw attemptRefused('another secret')
+  if (!isHeldBy(row, holder)) throw attemptRefused('another secret, or another proxy')
   if (row.usedAtMs !== null) throw attemptRefused('it was used before')
   if (row.endsAtMs <= nowMs(control.clock)) throw attemptRefused('it is over')
   if (row.sealed === null) throw attemptRefused('it has not begun at the provider')
@@ -133,6 +173,12 @@ export async function useAttempt(sql: Sql, control: Control, id: string): Promis
     [control.realm, id, nowMs(control.clock)],
   )
   if (used.length === 0) throw attemptRefused('it was used before')
+}
+
+function isHeldBy(row: AttemptRow, holder: AttemptHolder): boolean {
+  if (holder.secret === undefined) return row.proxyId === holder.proxyId
+  const digest = digestOf(Buffer.from(holder.secret, 'base64url'))
+  return row.proxyId === null && timingSafeEqual(row.secretHash, digest)
 }
 
 function digestOf(secret: Buffer): Buffer {

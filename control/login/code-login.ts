@@ -2,6 +2,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { z } from 'zod'
 import type { CodeBegun, codeBegin, codeFinish, SignedIn } from '../api/login.ts'
+import { keysOf } from './keys-of.ts'
 import { dropAttempt, fillAttempt, lockAttempt, openAttempt, useAttempt } from './attempts.ts'
 import { completeLogin } from './complete-login.ts'
 import type { CodeChecks } from './identity-provider.ts'
@@ -18,7 +19,7 @@ export async function beginCodeLogin(
 ): Promise<CodeBegun> {
   const { control } = context
   const provider = requireProvider(context)
-  const { id, secret } = await openAttempt(control, 'code', ask.requestPem, remoteAddress)
+  const { id, secret } = await openAttempt(control, { kind: 'code', ...keysOf(ask) }, remoteAddress)
   try {
     const { authorizationUrl, checks } = await provider.startCode(ask.redirectUri)
     const kept = JSON.stringify(checks)
@@ -40,7 +41,7 @@ export async function finishCodeLogin(
   const { control } = context
   const provider = requireProvider(context)
   const attempt = await control.state.transaction(async (sql) => {
-    const found = await lockAttempt(sql, control, 'code', id, ask.secret)
+    const found = await lockAttempt(sql, control, 'code', id, { secret: ask.secret })
     await useAttempt(sql, control, id)
     return found
   })
@@ -49,7 +50,7 @@ export async function finishCodeLogin(
   const answer = await provider.finishCode(ask, checks)
   return completeLogin(context, {
     attemptId: undefined,
-    requestPem: attempt.requestPem,
+    attempt,
     remoteAddress,
     flow: 'code',
     ...answer,

@@ -1,22 +1,18 @@
-import { randomUUID } from 'node:crypto'
 import type { SignedIn } from '../api/login.ts'
 import { appendControlAction } from '../chain/append-action.ts'
-import { nowMs } from '../control.ts'
-import { issueForPerson } from '../issue/issue-certificate.ts'
+import { issueForPerson, sshDetails } from '../issue/issue-certificate.ts'
 import { viewOf, type PersonRow } from '../people/person-row.ts'
-import { isDuplicate } from '../store/query-error.ts'
 import type { Sql } from '../store/store.ts'
-import { useAttempt } from './attempts.ts'
-import type { ProviderAnswer } from './identity-provider.ts'
+import type { Attempt } from './attempts.ts'
+import { beginLogin, loginDetails, onceMore, type LoginBeginning } from './begin-login.ts'
 import type { LoginContext } from './login-context.ts'
-import { loginViewOf, sealRefreshToken, type LoginRow } from './login-row.ts'
-import { actorFor, signPersonIn } from './sign-person-in.ts'
+import { attemptRefused } from './login-refusals.ts'
+import { loginViewOf, type LoginRow } from './login-row.ts'
+import { actorFor } from './sign-person-in.ts'
 
-export interface Completion extends ProviderAnswer {
-  /** To be used up in the same transaction; undefined if it was already. */
-  readonly attemptId: string | undefined
-  readonly requestPem: string
-  readonly remoteAddress: string
+export interface Completion extends LoginBeginning {
+  /** The keys that were settled when it began. */
+  readonly attempt: Pick<Attempt, 'requestPem' | 'sshPublicKey'>
   readonly flow: 'device' | 'code'
 }
 
@@ -25,15 +21,9 @@ export async function completeLogin(
   context: LoginContext,
   completion: Completion,
 ): Promise<SignedIn> {
-  const complete = (): Promise<SignedIn> =>
-    context.control.state.transaction((sql) => completeIn(sql, context, completion))
-  try {
-    return await complete()
-  } catch (error) {
-    // Their first two sign-ins at once: the other one has added the person by now.
-    if (isDuplicate(error)) return complete()
-    throw error
-  }
+  return onceMore(() =>
+    context.control.state.transaction((sql) => completeIn(sql, context, completion)),
+  )
 }
 
 async function completeIn(
@@ -42,45 +32,22 @@ async function completeIn(
   completion: Completion,
 ): Promise<SignedIn> {
   const { control } = context
-  const { realm, clock, settings } = control
-  const { identity, remoteAddress, flow, attemptId } = completion
-  if (attemptId !== undefined) await useAttempt(sql, control, attemptId)
-  const person = await signPersonIn(sql, context, identity, remoteAddress)
-  const atMs = nowMs(clock)
-  const id = randomUUID()
-  const row: LoginRow = {
-    id,
-    personId: person.id,
-    issuer: identity.issuer,
-    authTimeMs: identity.authTimeMs,
-    acr: identity.acr,
-    amr: [...identity.amr],
-    begunAtMs: atMs,
-    endsAtMs: atMs + settings.loginMs,
-    endedAtMs: null,
-    sealedRefreshToken: sealRefreshToken(control, id, completion.refreshToken),
-    refreshingUntilMs: 0,
-  }
-  await sql.query(
-    `insert into logins (realm, id, person_id, issuer, auth_time_ms, acr, amr, begun_at_ms, ends_at_ms,
-       sealed_refresh_token) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-    [
-      ...[realm, id, row.personId, row.issuer, row.authTimeMs, row.acr, row.amr],
-      ...[row.begunAtMs, row.endsAtMs, row.sealedRefreshToken],
-    ],
-  )
+  const { settings } = control
+  const { remoteAddress, flow, attempt } = completion
+  if (attempt.requestPem === null) throw attemptRefused('it is for no certificate')
+  const { person, row } = await beginLogin(sql, context, completion)
   const certificate = await issueForPerson(sql, control, person, {
-    requestPem: completion.requestPem,
+    requestPem: attempt.requestPem,
+    sshPublicKey: attempt.sshPublicKey ?? undefined,
     validForMs: Math.min(settings.loginMs, settings.personCertificateMs),
-    loginId: id,
+    loginId: row.id,
   })
   await appendControlAction(sql, control.chain, actorFor(person, remoteAddress), {
     action: 'login.begun',
-    target: id,
+    target: row.id,
     details: {
-      ...{ flow, issuer: row.issuer, subject: identity.subject, groups: person.groups },
-      ...{ roles: person.roles, authTimeMs: row.authTimeMs, acr: row.acr, amr: row.amr },
-      ...{ serial: certificate.serial, endsAtMs: row.endsAtMs },
+      ...{ flow, ...loginDetails(completion, person, row) },
+      ...{ serial: certificate.serial, ...sshDetails(certificate) },
     },
   })
   return signedInOf(sql, context, person, row, certificate)

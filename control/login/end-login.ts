@@ -1,6 +1,6 @@
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor } from '../control.ts'
-import { appendFeed } from '../feed/append-feed.ts'
+import { appendFeed, type FeedEntry } from '../feed/append-feed.ts'
 import { markCertificatesRevoked } from '../issue/revoke-certificate.ts'
 import type { LoginContext } from './login-context.ts'
 import { loginColumns, unsealRefreshToken, type LoginRow } from './login-row.ts'
@@ -36,7 +36,10 @@ export async function endLogin(
       target: loginId,
       details: { reason, certificates: certificates.map(({ serial }) => serial) },
     })
-    const entries = certificates.map(({ entry }) => entry)
+    const entries = [
+      ...certificates.map(({ entry }) => entry),
+      ...(row.proxyId === null ? [] : [endedAtTerminal(row, atMs)]),
+    ]
     if (entries.length > 0) await appendFeed(sql, realm, entries, atMs)
     return row
   })
@@ -46,5 +49,13 @@ export async function endLogin(
     await provider.revoke(unsealRefreshToken(control, loginId, ended.sealedRefreshToken))
   } catch (error) {
     control.log.warn({ loginId, error: String(error) }, 'the provider was not told of a sign-out')
+  }
+}
+
+/** To a proxy the id of a sign-in at a terminal is the serial of what its session was identified by. */
+function endedAtTerminal({ id, endsAtMs }: LoginRow, orderedAtMs: number): FeedEntry {
+  return {
+    group: null,
+    event: { kind: 'certificate-revoked', serial: id, orderedAtMs, expiresAtMs: endsAtMs },
   }
 }

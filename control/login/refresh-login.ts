@@ -1,10 +1,12 @@
-import type { SignedIn } from '../api/login.ts'
+import type { z } from 'zod'
+import type { loginRefresh, SignedIn } from '../api/login.ts'
 import { openRequest } from '../../certs/request.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor } from '../control.ts'
-import { issueForPerson } from '../issue/issue-certificate.ts'
+import { issueForPerson, sshDetails } from '../issue/issue-certificate.ts'
 import { conflict } from '../refusals.ts'
+import { openSshKey } from '../ssh/open-ssh-key.ts'
 import { signedInOf } from './complete-login.ts'
 import { endLogin } from './end-login.ts'
 import type { ProviderAnswer } from './identity-provider.ts'
@@ -25,11 +27,13 @@ export async function refreshLogin(
   context: LoginContext,
   actor: Actor,
   loginId: string | undefined,
-  requestPem: string,
+  ask: z.output<typeof loginRefresh>,
 ): Promise<SignedIn> {
   const { control } = context
   const provider = requireProvider(context)
+  const { requestPem, sshPublicKey } = ask
   await openRequest(requestPem)
+  if (sshPublicKey !== undefined) openSshKey(sshPublicKey)
   if (loginId === undefined) {
     throw conflict('this certificate is not of a sign-in, so it cannot be refreshed', again)
   }
@@ -68,13 +72,17 @@ export async function refreshLogin(
     )
     const certificate = await issueForPerson(sql, control, person, {
       requestPem,
+      sshPublicKey,
       validForMs: Math.min(row.endsAtMs - atMs, settings.personCertificateMs),
       loginId,
     })
     await appendControlAction(sql, control.chain, actor, {
       action: 'login.refreshed',
       target: loginId,
-      details: { serial: certificate.serial, groups: person.groups, roles: person.roles },
+      details: {
+        ...{ serial: certificate.serial, ...sshDetails(certificate) },
+        ...{ groups: person.groups, roles: person.roles },
+      },
     })
     return signedInOf(sql, context, person, next, certificate)
   })

@@ -4,10 +4,11 @@ import { nowMs, type Actor, type Control } from '../control.ts'
 import { appendFeed, type FeedEntry } from '../feed/append-feed.ts'
 import { markCertificatesRevoked, markLoginsEnded } from '../issue/revoke-certificate.ts'
 import { notAllowed } from '../refusals.ts'
+import { markSshKeysRemoved } from '../ssh/ssh-key-row.ts'
 import { lockPerson, viewOf, type PersonRow } from './person-row.ts'
 
 /**
- * Ends every session and certificate of a person; their grants stay, and are of no use until the person is restored. One that
+ * Ends every session and certificate of a person and removes their SSH keys; their grants stay, and are of no use until the person is restored. One that
  * is revoked already is answered as it is. Nobody revokes themselves: the last admin would lock everybody out.
  */
 export async function revokePerson(
@@ -40,6 +41,8 @@ export async function revokePerson(
         reason,
       },
     )
+    const byWhom = { atMs: orderedAtMs, by: actor.email }
+    const sshKeys = await markSshKeysRemoved(sql, realm, { personId: id }, byWhom)
     await appendControlAction(sql, control.chain, actor, {
       action: 'person.revoked',
       target: id,
@@ -47,6 +50,7 @@ export async function revokePerson(
         email: row.email,
         reason,
         certificates: certificates.map((certificate) => certificate.serial),
+        sshKeys: sshKeys.map(({ fingerprint }) => fingerprint),
       },
     })
     const person: FeedEntry = {
@@ -56,7 +60,7 @@ export async function revokePerson(
     await appendFeed(
       sql,
       realm,
-      [person, ...certificates.map((certificate) => certificate.entry)],
+      [person, ...[...certificates, ...sshKeys].map(({ entry }) => entry)],
       orderedAtMs,
     )
     return viewOf(row)

@@ -143,6 +143,9 @@ export function createControlView(log: Log): ControlView {
         peopleAuthorities = event.pems
         return event
       case 'session-cut':
+      case 'ssh-authorities':
+      case 'ssh-key':
+      case 'ssh-key-removed':
         return event
     }
   }

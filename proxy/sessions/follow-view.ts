@@ -64,6 +64,9 @@ export function followView(options: FollowOptions): void {
         return
       case 'person-restored':
       case 'people-authorities':
+      case 'ssh-authorities':
+      case 'ssh-key':
+      case 'ssh-key-removed':
         return
     }
   })

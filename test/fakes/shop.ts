@@ -211,6 +211,7 @@ export async function shopHandlers(): Promise<FakeHandlers> {
         {
           name: 'default',
           domain: 'access.localhost',
+          sshSourceAddresses: [],
           proxies: [{ id: proxyId, name: 'one', state: 'connected', joinedAtMs: nowMs }],
         },
       ],

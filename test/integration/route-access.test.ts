@@ -59,6 +59,8 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   session: ['engineer', 'admin', 'auditor'],
   sessionWatch: ['auditor'],
   sessionCut: ['admin'],
+  recordings: ['engineer', 'admin', 'auditor'],
+  recordingRead: ['auditor'],
   auditSearch: ['auditor'],
   auditActions: ['admin', 'auditor'],
   auditSegments: ['admin', 'auditor'],
@@ -66,6 +68,7 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   auditStatus: ['admin', 'auditor'],
   groups: ['admin', 'auditor'],
   groupCreate: ['admin'],
+  groupChange: ['admin'],
   joinToken: ['admin'],
   proxyRevoke: ['admin'],
   proxyJoin: 'anyone',
@@ -73,6 +76,13 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   proxySegments: ['proxy'],
   proxyBlob: ['proxy'],
   proxyQuarantine: ['proxy'],
+  sshKeys: ['engineer', 'admin', 'auditor'],
+  sshKeyAdd: ['engineer', 'admin'],
+  sshKeyRemove: ['engineer', 'admin'],
+  proxySshSession: ['proxy'],
+  proxySshHost: ['proxy'],
+  proxySshSignIn: ['proxy'],
+  proxySshSignInWait: ['proxy'],
 }
 
 /** Where an API token is let in, and of which scope it must be; no token anywhere else, whoever made it. */
@@ -180,7 +190,8 @@ function call(
     .replace('{sha256}', '0'.repeat(64))
     .replace(/\{\w+\}/g, 'nowhere')
   // Nothing that fits: whoever is let in gets as far as the complaint about it.
-  const body = route.method === 'GET' || method !== undefined ? undefined : { nonsense: true }
+  const isBare = route.method === 'GET' || route.method === 'DELETE' || method !== undefined
+  const body = isBare ? undefined : { nonsense: true }
   return site.ask(evidence[caller], method ?? route.method, path, body, headers)
 }
 

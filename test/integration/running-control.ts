@@ -123,7 +123,8 @@ export async function startTestControl(
       const person = await admin.call('personCreate', { body: { email, roles, groups } })
       const { privateKeyPem, requestPem } = await createKeyAndRequest()
       const { certificate } = await completeLogin(providerSaying(running.control), {
-        ...{ attemptId: undefined, remoteAddress: '127.0.0.1', flow: 'device', requestPem },
+        ...{ attemptId: undefined, remoteAddress: '127.0.0.1', flow: 'device' },
+        attempt: { requestPem, sshPublicKey: null },
         refreshToken: undefined,
         identity: {
           ...{ issuer, subject: email, email, emailVerified: true, name: '', groups },

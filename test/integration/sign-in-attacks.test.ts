@@ -436,13 +436,13 @@ test('without a provider, signing in is refused clearly and everything else work
 test('who starts many at once is stopped, over all replicas, and those under way go on', async () => {
   const mine = await beginDevice()
   const begun = await Promise.allSettled(
-    Array.from({ length: attemptsMax.perNetwork + 20 }, (_, at) =>
+    Array.from({ length: attemptsMax.page.perNetwork + 20 }, (_, at) =>
       beginDevice(at % 2 === 0 ? anyone : elsewhere),
     ),
   )
   const stopped = begun.filter((answer) => answer.status === 'rejected')
   expect(stopped.length).toBeGreaterThanOrEqual(20)
   for (const answer of stopped) expect(answer.reason).toMatchObject({ code: 'rate-limited' })
-  expect(begun.length - stopped.length).toBeLessThan(attemptsMax.perNetwork)
+  expect(begun.length - stopped.length).toBeLessThan(attemptsMax.page.perNetwork)
   expect(await poll(mine)).toMatchObject({ state: 'done' })
 })

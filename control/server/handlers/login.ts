@@ -29,7 +29,7 @@ export function loginHandlers(context: LoginContext): Pick<Handlers, LoginRoute>
   return {
     async loginDevice({ remoteAddress }, { body }) {
       countBegun(remoteAddress)
-      return beginDeviceLogin(context, remoteAddress, body.requestPem)
+      return beginDeviceLogin(context, remoteAddress, body)
     },
     async loginDevicePoll({ remoteAddress }, { params, body }) {
       countAsked(remoteAddress)
@@ -45,7 +45,7 @@ export function loginHandlers(context: LoginContext): Pick<Handlers, LoginRoute>
     },
     loginRefresh: (request, { body }) => {
       const { login } = byCertificate(request.caller)
-      return refreshLogin(context, actorOf(request), login?.id, body.requestPem)
+      return refreshLogin(context, actorOf(request), login?.id, body)
     },
     async logout(request) {
       const caller = byCertificate(request.caller)

@@ -2,6 +2,7 @@ import type { z } from 'zod'
 import type { proxyGroup } from '../../api/shapes.ts'
 import type { Control } from '../../control.ts'
 import { createJoinToken } from '../../issue/join-token.ts'
+import { changeGroup } from '../../issue/change-group.ts'
 import { createGroup } from '../../issue/create-group.ts'
 import { joinProxy, renewProxy } from '../../issue/join-proxy.ts'
 import { revokeProxy } from '../../issue/revoke-proxy.ts'
@@ -12,6 +13,7 @@ import type { Handlers } from '../handlers.ts'
 type ProxyRoute =
   | 'groups'
   | 'groupCreate'
+  | 'groupChange'
   | 'joinToken'
   | 'proxyRevoke'
   | 'proxyJoin'
@@ -26,6 +28,10 @@ export function proxyHandlers(
   return {
     groups: async () => ({ items: await readGroups(control) }),
     groupCreate: (request, { body }) => createGroup(control, actorOf(request), body),
+    async groupChange(request, { params, body }) {
+      await changeGroup(control, actorOf(request), params.name, body)
+      return (await readGroups(control)).find(({ name }) => name === params.name)!
+    },
     joinToken: (request, { params }) => createJoinToken(control, actorOf(request), params.name),
     async proxyRevoke(request, { params, body }) {
       await revokeProxy(control, actorOf(request), params.id, body.reason)
@@ -43,14 +49,17 @@ export function proxyHandlers(
 }
 
 async function readGroups(control: Control): Promise<z.output<typeof proxyGroup>[]> {
-  const groups = await control.state.query<{ name: string; domain: string }>(
-    'select name, domain from proxy_groups where realm = $1 order by name',
+  const groups = await control.state.query<{
+    name: string
+    domain: string
+    sshSourceAddresses: string[]
+  }>(
+    'select name, domain, ssh_source_addresses as "sshSourceAddresses" from proxy_groups where realm = $1 order by name',
     [control.realm],
   )
   const proxies = await readProxyPresence(control.state, control)
-  return groups.map(({ name, domain }) => ({
-    name,
-    domain,
+  return groups.map(({ name, domain, sshSourceAddresses }) => ({
+    ...{ name, domain, sshSourceAddresses },
     proxies: proxies
       .filter((proxy) => proxy.group === name)
       .map((proxy) => ({
