@@ -19,6 +19,8 @@ const project = (name: string, include: string[], testTimeout: number, maxWorker
     pool: 'forks' as const,
     env,
     ...(maxWorkers === undefined ? {} : { maxWorkers }),
+    // Projects of different widths run one after the other.
+    sequence: { groupOrder: ['unit', 'conformance', 'integration', 'faults'].indexOf(name) },
   },
 })
 

@@ -7,7 +7,7 @@ import { decodeCursor, encodeCursor } from './cursor.ts'
 import type { AuditContext } from './dependencies.ts'
 import { readStoredPayloads } from './stored-payloads.ts'
 
-/** Segments of control's own chain after batch `afterBatch`, oldest first; nothing written after `untilMs`. */
+/** Segments of control's own chain after batch `afterBatch`, oldest first; nothing written after `untilMs`. None: there are no more. */
 export type ReadControlSegments = (range: {
   readonly afterBatch: number
   readonly limit: number
@@ -57,11 +57,11 @@ export async function readSegments(
     untilMs: from.startedAtMs,
   })
   const last = items.at(-1)
-  if (items.length >= query.limit && last !== undefined) {
+  if (last !== undefined) {
     return { items: [...items], next: encodeCursor({ ...from, batch: last.lastBatch }) }
   }
-  const next = query.proxy === 'control' ? null : encodeCursor({ chain: 0, batch: 0 })
-  return { items: [...items], next }
+  if (query.proxy === 'control') return { items: [], next: null }
+  return readProxySegments(context, query, { chain: 0, batch: 0 })
 }
 
 interface SegmentRow {

@@ -1,8 +1,8 @@
 import { sleep } from '../../protocols/kit/clock.ts'
-import { SallyportError } from '../../protocols/kit/errors.ts'
 import { formatDuration } from '../api/duration.ts'
 import type { AccessRequest } from '../api/request.ts'
 import type { Cli } from './cli.ts'
+import { isOutage } from './is-outage.ts'
 import { printable } from './printable.ts'
 import { waitsForText } from './request-words.ts'
 import type { ApiWork } from './with-api.ts'
@@ -31,7 +31,7 @@ export async function awaitDecision(
     try {
       request = await api.call('request', { params: { id: request.id } })
     } catch (error) {
-      if (!(error instanceof SallyportError) || !outages.has(error.code)) throw error
+      if (!isOutage(error)) throw error
       progress.update('control does not answer; still waiting')
     }
     for (const { personEmail, verdict } of request.decisions.slice(told)) {
@@ -42,9 +42,3 @@ export async function awaitDecision(
   }
   return request
 }
-
-const outages: ReadonlySet<string> = new Set([
-  'control-unreachable',
-  'store-unavailable',
-  'rate-limited',
-])

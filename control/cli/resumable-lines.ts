@@ -5,8 +5,9 @@
 import { createReadStream, existsSync, renameSync, rmSync } from 'node:fs'
 import { constants, open, type FileHandle } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
-import { SallyportError, toSallyportError } from '../../protocols/kit/errors.ts'
+import { SallyportError } from '../../protocols/kit/errors.ts'
 import { refuseOpenToOthers } from './closed-to-others.ts'
+import { isOutage } from './is-outage.ts'
 
 export interface ResumableLines<Header> {
   /** Its first line: of the first try, where it is gone on with. */
@@ -77,13 +78,9 @@ function lines<Header>(
     },
     async giveUp(error) {
       await file.close()
-      if (!isWorthResuming(toSallyportError(error))) rmSync(`${fileName}.partial`, { force: true })
+      if (!isOutage(error)) rmSync(`${fileName}.partial`, { force: true })
     },
   }
-}
-
-export function isWorthResuming({ code }: SallyportError): boolean {
-  return ['control-unreachable', 'store-unavailable', 'rate-limited'].includes(code)
 }
 
 interface Place {

@@ -4,6 +4,8 @@ import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createKeyAndRequest } from '../../certs/request.ts'
 import { problem } from '../../control/api/problem.ts'
+import { appendControlAction } from '../../control/chain/append-action.ts'
+import { readControlSegments } from '../../control/chain/read-segments.ts'
 import { renewProxy } from '../../control/issue/join-proxy.ts'
 import { runSally } from '../run-sally.ts'
 import { connectFeed, type FeedClient } from './feed-client.ts'
@@ -257,6 +259,36 @@ describe('a proxy whose key was stolen', () => {
     const list = await runSally(['proxy', 'list'], { home })
     expect(list.stdout).toMatch(new RegExp(`${joined.proxyId.slice(0, 6)}.* revoked`))
   })
+})
+
+test('control’s own chain is read in pieces that fit in memory, and whole', async () => {
+  const { stores, control } = site.running
+  const actor = { id: 'x', email: 'admin@example.test', remoteAddress: '' }
+  for (let count = 0; count < 6; count += 1) {
+    const details = { text: 'x'.repeat(50_000) }
+    await stores.state.transaction((sql) =>
+      appendControlAction(sql, control.chain, actor, { action: 'a.test', target: '', details }),
+    )
+  }
+  const [head] = await stores.state.query<{ last: number }>(
+    'select max(batch) as last from control_chain',
+  )
+  const untilMs = Number.MAX_SAFE_INTEGER
+  let after = 0
+  let pages = 0
+  for (;;) {
+    const range = { afterBatch: after, limit: 100, payloads: true, untilMs, bytesMax: 120_000 }
+    const items = await readControlSegments(stores.state, control.chain, range)
+    if (items.length === 0) break
+    const bytes = items.reduce((sum, { batches }) => sum + (batches.length * 3) / 4, 0)
+    // One batch more than the bytes that are left may come.
+    expect(bytes).toBeLessThan(120_000 + 60_000)
+    expect(items[0]!.firstBatch).toBe(after + 1)
+    after = items.at(-1)!.lastBatch
+    pages += 1
+  }
+  expect(after).toBe(head!.last)
+  expect(pages).toBeGreaterThan(1)
 })
 
 async function requests() {

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { SallyportError, toSallyportError } from '../../../protocols/kit/errors.ts'
+import { SallyportError } from '../../../protocols/kit/errors.ts'
 import { bundleHeader, type BundleHeader } from '../audit-bundle.ts'
 import type { Cli } from '../cli.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { exportStatements } from '../export-statements.ts'
-import { isWorthResuming, openLines } from '../resumable-lines.ts'
+import { isOutage } from '../is-outage.ts'
+import { openLines } from '../resumable-lines.ts'
 import { addFilterOptions, type FilterOptions } from '../search-filter.ts'
 import { withApi, type ApiWork } from '../with-api.ts'
 
@@ -111,10 +112,9 @@ function misused(option: string, why: string): SallyportError {
 
 /** What is there already need not be read again. */
 function sayResume(thrown: unknown, output: string): SallyportError {
-  const error = toSallyportError(thrown)
-  if (!isWorthResuming(error) || !existsSync(`${output}.partial`)) throw thrown
-  return new SallyportError(error.code, error.message, {
-    clientMessage: error.clientMessage,
+  if (!isOutage(thrown) || !existsSync(`${output}.partial`)) throw thrown
+  return new SallyportError(thrown.code, thrown.message, {
+    clientMessage: thrown.clientMessage,
     hint: `what came is in ${output}.partial; go on with the same command and --resume`,
     cause: thrown,
   })

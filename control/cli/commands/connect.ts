@@ -7,6 +7,7 @@ import { refuseExpiredCertificate } from '../certificate-end.ts'
 import type { Cli } from '../cli.ts'
 import { findProgram } from '../find-program.ts'
 import { readHome, type Home } from '../home.ts'
+import { isOutage } from '../is-outage.ts'
 import { levelOption } from '../options.ts'
 import { psqlEnvironment, variablesRemoved } from '../psql-invocation.ts'
 import { runClient } from '../run-client.ts'
@@ -86,7 +87,7 @@ async function askControl(
     const { explainNoGrant } = await import('../explain-no-grant.ts')
     throw await explainNoGrant(api, name, level)
   } catch (error) {
-    if (!(error instanceof SallyportError) || !outages.has(error.code)) throw error
+    if (!isOutage(error)) throw error
     cli.note(cli.paintNote('control does not answer; trying the proxy without it', 'yellow'))
     return undefined
   } finally {
@@ -105,12 +106,6 @@ async function findResource(api: ApiClient, name: string): Promise<ResourceView 
   } while (cursor !== undefined)
   return undefined
 }
-
-const outages: ReadonlySet<string> = new Set([
-  'control-unreachable',
-  'store-unavailable',
-  'rate-limited',
-])
 
 function throwMissing(): never {
   throw new SallyportError('client-missing', 'psql is not on PATH', {

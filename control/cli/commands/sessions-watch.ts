@@ -7,6 +7,7 @@ import type { Answer } from '../../api/routes.ts'
 import type { ActivityView, SessionView } from '../../api/shapes.ts'
 import type { Cli } from '../cli.ts'
 import { findSession } from '../find-session.ts'
+import { isOutage } from '../is-outage.ts'
 import { outcomeCell, parametersText, statementText } from '../show-activity.ts'
 import { printable } from '../printable.ts'
 import { localTime, shortDuration } from '../show-time.ts'
@@ -92,19 +93,12 @@ async function patiently<T>(cli: Cli, ask: () => Promise<T>): Promise<T> {
     try {
       return await ask()
     } catch (error) {
-      const passing = error instanceof SallyportError && outages.has(error.code)
-      if (!passing || cli.clock.monotonicMs() >= endMs) throw error
+      if (!isOutage(error) || cli.clock.monotonicMs() >= endMs) throw error
       if (!told) cli.note(cli.paintNote('control does not answer; trying again', 'yellow'))
       await sleep(cli.clock, 1_000)
     }
   }
 }
-
-const outages: ReadonlySet<string> = new Set([
-  'control-unreachable',
-  'store-unavailable',
-  'rate-limited',
-])
 
 function opening(session: SessionView, leftMs: number): string {
   const { personEmail, resource, level, remoteAddress, openedAtMs } = session

@@ -106,11 +106,22 @@ function write(file: string, services: readonly PgSection[]): readonly string[] 
       clientMessage: `${path} is larger than ${fileBytesMax} bytes; it was left alone`,
     })
   }
-  const before = readFileSync(path, 'utf8')
+  const before = readText(path)
   const { text, taken } = mergeServices(before, services, file)
   if (text !== before) {
     writePrivateFile(path, text)
     chmodSync(path, mode & 0o777)
   }
   return taken
+}
+
+/** What cannot be read as it is could not be written back as it was. */
+function readText(path: string): string {
+  const bytes = readFileSync(path)
+  const text = bytes.toString('utf8')
+  if (bytes.equals(Buffer.from(text))) return text
+  throw new SallyportError('config-invalid', `${path} is not UTF-8`, {
+    clientMessage: `${path} is not UTF-8; it was left alone`,
+    hint: 'convert it (iconv), or put what sally pg-service prints into it yourself',
+  })
 }

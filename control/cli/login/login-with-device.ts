@@ -1,18 +1,12 @@
 import { sleep } from '../../../protocols/kit/clock.ts'
-import { SallyportError, type ErrorCode } from '../../../protocols/kit/errors.ts'
+import { SallyportError } from '../../../protocols/kit/errors.ts'
 import type { ApiClient } from '../../api/client.ts'
 import type { SignedIn } from '../../api/login.ts'
 import type { Cli } from '../cli.ts'
+import { isOutage } from '../is-outage.ts'
 import { printable, printableJson } from '../printable.ts'
 import { startProgress } from '../progress.ts'
 
-/** The provider or control may be away for a moment while somebody types their password. */
-const passing: readonly ErrorCode[] = [
-  'control-unreachable',
-  'sign-in-unavailable',
-  'store-unavailable',
-  'rate-limited',
-]
 /** Control says when it is over; this is for one that never says anything. */
 const waitMsMax = 35 * 60_000
 
@@ -54,13 +48,18 @@ export async function loginWithDevice(
         if (answer.state === 'done') return answer
         waitMs = answer.intervalMs
       } catch (error) {
-        const known = error instanceof SallyportError ? error : undefined
-        if (known === undefined || !passing.includes(known.code)) throw error
-        if (cli.clock.monotonicMs() > untilMs) throw error
-        progress.update(`${printable(known.clientMessage)}; still trying`)
+        if (!isPassing(error) || cli.clock.monotonicMs() > untilMs) throw error
+        progress.update(`${printable(error.clientMessage)}; still trying`)
       }
     }
   } finally {
     progress.end()
   }
+}
+
+/** The provider or control may be away for a moment while somebody types their password. */
+function isPassing(error: unknown): error is SallyportError {
+  return (
+    isOutage(error) || (error instanceof SallyportError && error.code === 'sign-in-unavailable')
+  )
 }

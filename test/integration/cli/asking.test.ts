@@ -359,6 +359,16 @@ describe('pg-service', () => {
     )
   })
 
+  test('a file that is not UTF-8 is left as it is, to the byte', async () => {
+    const file = join(scratch, 'latin1.conf')
+    const bytes = Buffer.from('# caf\u00e9\n[other]\nhost=elsewhere\n', 'latin1')
+    writeFileSync(file, bytes)
+    const refused = await run(file, '--write')
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toContain('it was left alone')
+    expect(readFileSync(file).equals(bytes)).toBe(true)
+  })
+
   test('a block that was torn is not guessed at', async () => {
     const file = join(scratch, 'torn.conf')
     await run(file, '--write')
