@@ -59,6 +59,8 @@ export interface SignInPrompt {
   readonly code: string
   /** Unix ms. */
   readonly expiresAtMs: number
+  /** To be shown above the link: who would be signed in where. One line. */
+  readonly notice?: string
 }
 
 export interface HostKey {

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { Arrival, Log } from '../protocols/engine.ts'
-import { sleep, type Clock } from '../protocols/kit/clock.ts'
+import type { Clock } from '../protocols/kit/clock.ts'
 import { SallyportError, toSallyportError } from '../protocols/kit/errors.ts'
 import type { Limits } from '../protocols/kit/limits.ts'
 import type { Spool } from './audit/spool-types.ts'
@@ -18,6 +18,7 @@ import type { Authorise } from './sessions/authorise.ts'
 import { noName } from './sessions/access-denied.ts'
 import { createRefusalBudget } from './sessions/refusal-budget.ts'
 import { resourceNameOf } from './sessions/resource-name-of.ts'
+import { untilRefusal } from './sessions/until-refusal.ts'
 
 export interface AdmissionGate {
   /** As `Gate.admit`. */
@@ -80,13 +81,6 @@ export function createGate(options: GateOptions): AdmissionGate {
     }
   }
 
-  /** Settles at the next multiple of `refusalMs` after the arrival, so that time tells nothing. */
-  function untilRefusal(arrivedMs: number): Promise<void> {
-    const elapsedMs = clock.monotonicMs() - arrivedMs
-    const rounds = Math.max(1, Math.ceil(elapsedMs / limits.refusalMs))
-    return sleep(clock, rounds * limits.refusalMs - elapsedMs)
-  }
-
   function tell(
     arrival: Arrival,
     sessionId: string,
@@ -129,7 +123,7 @@ export function createGate(options: GateOptions): AdmissionGate {
       try {
         // First of all: how this proxy is doing is not for strangers.
         const redeemed = await redeem({ arrival, sessionId, requireOpen })
-        identity = redeemed?.identity ?? identify(arrival.evidence)
+        identity = redeemed?.identity ?? identify(arrival.evidence, arrival.remoteAddress)
         requireOpen()
         registry.requireRoom(identity.personId)
         const named = requireName(arrival, options.domain)
@@ -137,7 +131,7 @@ export function createGate(options: GateOptions): AdmissionGate {
         return await authorise({ ...who, arrivedMs, sessionId, named, requireOpen })
       } catch (error) {
         const refusal = tell(arrival, sessionId, identity, error)
-        await untilRefusal(arrivedMs)
+        await untilRefusal(clock, limits, arrivedMs)
         throw refusal
       }
     },

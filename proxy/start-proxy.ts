@@ -8,7 +8,6 @@ import { join as joinPath } from 'node:path'
 import { createKeySigner } from '../certs/key-signer.ts'
 import { readPrivateFile } from '../certs/key-file.ts'
 import type { Signer } from '../certs/signer.ts'
-import { createApiClient, type ApiClient } from '../control/api/client.ts'
 import { sealedSecretsIn } from '../control/api/sealed-secrets.ts'
 import { protocolNames, type ProtocolName } from '../protocols/activity.ts'
 import type { Gate, Log } from '../protocols/engine.ts'
@@ -21,10 +20,16 @@ import { openSpool } from './audit/open-spool.ts'
 import { createShipper } from './audit/shipper.ts'
 import type { ProxyConfig } from './config.ts'
 import { createAuditStore } from './control-link/audit-store.ts'
+import { createControlApi } from './control-link/control-api.ts'
 import { openControlLink } from './control-link/open-control-link.ts'
 import { drain } from './drain.ts'
 import { createGate } from './gate.ts'
+import { createHostKeys } from './identity/host-keys.ts'
+import { createIdentification } from './identity/identification.ts'
+import { createIdentities } from './identity/identities.ts'
 import { createIdentify } from './identity/identify.ts'
+import { limitIdentify } from './identity/limit-identify.ts'
+import { createSignIns } from './identity/sign-in.ts'
 import { createRedeem } from './identity/redeem.ts'
 import { join } from './identity/join.ts'
 import {
@@ -92,8 +97,9 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
     requireDemoMatch(identity, config.demo)
     const { proxyId, realm, group, domain } = identity
     const signer = currentSigner(() => identity)
-    let api = openApi(config, identity)
-    closers.push(() => api.close())
+    const waitingMax = limits.signInsMax
+    const controlApi = createControlApi({ controlUrl: config.controlUrl, identity, waitingMax })
+    closers.push(() => controlApi.close())
     const policy = readPolicy(config.policyFile)
     if (policy.secrets.length === 0) {
       log.warn(
@@ -112,7 +118,7 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
       log,
     })
     closers.push(() => spool.close('start failed'))
-    const store = createAuditStore(() => api)
+    const store = createAuditStore(controlApi.api)
     const shipper = createShipper({
       outbox: spool.outbox,
       store,
@@ -141,10 +147,14 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
     const connections = createConnectionLimits(limits)
     const registry = createRegistry({ spool, limits })
     const cancelKeys = createCancelKeys(clock, log)
+    const identities = createIdentities({ realm, view, clock, controlClock })
+    const { waitingApi } = controlApi
+    const signIns = createSignIns({ api: waitingApi, identities, clock, controlClock, limits })
     const metrics = createMetrics({
       sessions: () => countByProtocol(registry.all()),
       connections: () => connections.open,
       handshakes: () => connections.handshakes,
+      signIns: () => signIns.pending,
       leaseAgeMs: () => freshness.leaseAgeMs(),
       feedPosition: () => view.position,
       clockSkewMs: () => controlClock.skewMs(),
@@ -154,7 +164,7 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
     })
     followView({ view, registry, clock })
     const isRefused = (): boolean => link.state === 'refused'
-    closers.push(watchOutage({ registry, freshness, isRefused, clock }))
+    closers.push(watchOutage({ registry, identities, freshness, isRefused, clock }))
     spool.onFailure((failure) => {
       const reason = failure.code === 'audit-full' ? 'audit-full' : 'audit-unwritable'
       log.error({ code: failure.code, error: failure.message }, 'the spool failed: cutting all')
@@ -182,18 +192,24 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
       createForwarder,
       stores,
       cancelKeys,
-      certifySession: () => Promise.reject(new SallyportError('internal', 'not built yet')),
+      certifySession: controlApi.certifySession,
     })
-    const gate = createGate({
-      ...shared,
-      domain,
-      identify: createIdentify({
+    const identify = limitIdentify(
+      createIdentify({
         realm,
         demo: config.demo,
         authoritiesPem: peopleAuthoritiesPem,
         view,
+        factsOf: (known) => identities.factsOf(known),
         clock,
       }),
+      clock,
+    )
+    const identification = createIdentification({ ...shared, identify, identities, signIns, view })
+    const gate = createGate({
+      ...shared,
+      domain,
+      identify,
       redeem: createRedeem({ domain, ask: (question) => confirmations.ask(question), clock }),
       authorise: createAuthorise({
         ...shared,
@@ -208,12 +224,17 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
       isDraining: () => isDraining,
     })
     const gateFor = (remoteAddress: string): Gate => ({
+      ...identification,
       admit: (arrival) => gate.admit(arrival),
       cancel: (key) => cancelKeys.run(key, remoteAddress),
-      identify: () => Promise.reject(new SallyportError('evidence-invalid', 'not built yet')),
-      recognises: () => Promise.resolve(false),
-      signIn: () => Promise.reject(new SallyportError('sign-in-unavailable', 'not built yet')),
     })
+    const hostKeys =
+      config.listen.ssh &&
+      createHostKeys({
+        ...{ dataDir, domain, group, view, clock, metrics, log, waitMs: limits.confirmMs },
+        certify: controlApi.certifyHost,
+      })
+    if (hostKeys !== undefined) closers.push(hostKeys.start())
 
     const listeners: Partial<Record<ProtocolName, Listener>> = {}
     for (const protocol of protocolNames) {
@@ -225,7 +246,7 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
         gateFor,
         host: {
           tlsContext: (name) => contexts.contextFor(name),
-          hostKeys: () => Promise.resolve(undefined),
+          hostKeys: (name) => hostKeys?.hostKeys(name) ?? Promise.resolve(undefined),
           domain,
           clock,
           limits,
@@ -258,13 +279,11 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
     closers.push(() => health.close())
     const stopRenewal = startRenewal({
       identity: () => identity,
-      api: () => api,
+      api: controlApi.api,
       renewed: (next) => {
         writeIdentity(dataDir, next)
         identity = next
-        const before = api
-        api = openApi(config, next)
-        before.close()
+        controlApi.renew(next)
         contexts.reload()
       },
       clock,
@@ -337,15 +356,6 @@ async function joinFirst(config: ProxyConfig, log: Log): Promise<ProxyIdentity> 
   const identity = await join({ controlUrl, token, name, demo, dataDir })
   log.info({ proxyId: identity.proxyId, group: identity.group }, 'joined')
   return identity
-}
-
-function openApi(config: ProxyConfig, identity: ProxyIdentity): ApiClient {
-  return createApiClient({
-    baseUrl: config.controlUrl,
-    authorityPem: identity.controlAuthorityPem,
-    certificatePem: identity.clientCertificatePem,
-    privateKeyPem: identity.clientKeyPem,
-  })
 }
 
 /** Signs checkpoints with the key of the certificate that is in use now. */

@@ -15,6 +15,8 @@ export interface ApiClientOptions {
   readonly privateKeyPem?: string
   /** From sending a request to the end of its answer. Default 30 s. */
   readonly timeoutMs?: number
+  /** Connections at a time; what is more waits. Default 8. */
+  readonly socketsMax?: number
   /** Answers longer than this are refused. Default 256 MiB. */
   readonly answerBytesMax?: number
 }
@@ -28,7 +30,7 @@ export interface ApiClient {
 export function createApiClient(options: ApiClientOptions): ApiClient {
   const agent = new Agent({
     keepAlive: true,
-    maxSockets: 8,
+    maxSockets: options.socketsMax ?? 8,
     ca: options.authorityPem,
     // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 in somebody's environment would undo what is not said.
     rejectUnauthorized: true,

@@ -175,7 +175,9 @@ export const session = z.strictObject({
   attributes: z.record(z.string(), z.string()),
   admittedBy: z.enum(['control', 'lease']),
   /** What the person was identified by: a certificate's serial number or a connect token's id. */
-  evidence: z.strictObject({ kind: z.enum(['certificate', 'token']), id: text(64) }).optional(),
+  evidence: z
+    .strictObject({ kind: z.enum(['certificate', 'token', 'key', 'login']), id: text(64) })
+    .optional(),
   openedAtMs: names.timeMs,
   closedAtMs: names.timeMs.nullable(),
   /** A cut reason or an end reason; null while live. */

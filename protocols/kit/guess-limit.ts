@@ -8,6 +8,8 @@ export interface GuessLimitOptions {
   /** Failures of one address (of a /64 for IPv6) per `windowMs`. */
   readonly perAddressMax: number
   readonly windowMs: number
+  /** What is counted, for the words. Default: "from your address". */
+  readonly what?: string
 }
 
 export interface GuessLimit {
@@ -19,7 +21,7 @@ export interface GuessLimit {
 const addressesMax = 10_000
 
 export function createGuessLimit(options: GuessLimitOptions): GuessLimit {
-  const { clock, perAddressMax, windowMs } = options
+  const { clock, perAddressMax, windowMs, what = 'from your address' } = options
   /** In the order of the last failure. */
   const failures = new Map<string, { count: number; atMs: number }>()
 
@@ -33,8 +35,8 @@ export function createGuessLimit(options: GuessLimitOptions): GuessLimit {
     require(address) {
       const key = networkOf(address)
       if (countOf(key) <= perAddressMax - 1) return
-      throw new SallyportError('rate-limited', `too many failed attempts from ${key}`, {
-        clientMessage: 'too many failed attempts from your address',
+      throw new SallyportError('rate-limited', `too many failed attempts: ${key}`, {
+        clientMessage: `too many failed attempts ${what}`,
         hint: `wait ${Math.ceil(windowMs / 1_000)} seconds`,
       })
     },

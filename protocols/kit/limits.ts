@@ -44,6 +44,9 @@ export interface Limits {
   keepaliveMs: number
   /** Every refusal is sent this long after arrival, whatever its cause (or at a multiple of it). */
   refusalMs: number
+  /** People who are signing in while their client waits, of one address and in all. */
+  signInsPerAddressMax: number
+  signInsMax: number
 }
 
 export const defaultLimits: Readonly<Limits> = {
@@ -70,4 +73,6 @@ export const defaultLimits: Readonly<Limits> = {
   authAttemptsMax: 20,
   keepaliveMs: 30_000,
   refusalMs: 250,
+  signInsPerAddressMax: 8,
+  signInsMax: 500,
 }

@@ -6,6 +6,7 @@ import type { FeedEvent } from '../../control/api/feed.ts'
 import type { Resource } from '../../control/api/resource.ts'
 import type { GrantClaims } from '../../control/api/tokens.ts'
 import type { Log } from '../../protocols/engine.ts'
+import { createSshView, type RegisteredKey } from './ssh-view.ts'
 import { createFloors, type Floor, type Floors } from './floors.ts'
 import { createGrantCache, type GrantCache, type HeldGrant } from './grant-cache.ts'
 import { createTokenKeys, verifyGrant, type TokenKeys } from './verify-grant.ts'
@@ -25,11 +26,11 @@ export type Objection =
   | 'grant-ended'
   | 'grant-not-begun'
 
-/** What a person was identified by: a certificate, or a connect token in its stead. */
+/** What a person was identified by: a certificate of X.509 or SSH, a connect token, a registered key, or a login at the terminal. */
 export interface EvidenceFacts {
   readonly personId: string
-  readonly kind: 'certificate' | 'token'
-  /** Of the certificate. A token's id, which is a UUID and so never a serial number. */
+  readonly kind: 'certificate' | 'token' | 'key' | 'login'
+  /** Of the certificate. A token's or login's id, which is a UUID and so never a serial number; a key's fingerprint (`SHA256:…`). */
   readonly serial: string
   readonly issuedAtMs: number
 }
@@ -43,11 +44,16 @@ interface PersonState {
 export interface ControlView {
   readonly position: number
   readonly peopleAuthorities: readonly string[]
+  /** Blobs of the authorities that sign what people log in with over SSH, and nothing else. */
+  readonly sshAuthorities: readonly Buffer[]
   readonly grants: GrantCache
   readonly floors: Floors
   readonly keys: TokenKeys
   resource(name: string): Resource | undefined
   resourceCount(): number
+  resources(): Iterable<Resource>
+  /** By `SHA256:…`. */
+  sshKey(fingerprint: string): RegisteredKey | undefined
   /** Applies events in order; resolves when all are. Calls must not overlap. */
   apply(position: number, events: readonly FeedEvent[]): Promise<void>
   /** Forgets all but the floors and takes the events as the whole. Calls must not overlap. */
@@ -75,6 +81,7 @@ export function createControlView(log: Log): ControlView {
   let position = 0
   let peopleAuthorities: readonly string[] = []
   let resources = new Map<string, Resource>()
+  const ssh = createSshView(log)
   let persons = new Map<string, PersonState>()
   let certificates = new Map<string, { orderedAtMs: number; expiresAtMs: number }>()
   const listeners: ((change: ViewChange) => void)[] = []
@@ -142,10 +149,16 @@ export function createControlView(log: Log): ControlView {
       case 'people-authorities':
         peopleAuthorities = event.pems
         return event
-      case 'session-cut':
       case 'ssh-authorities':
+        ssh.setAuthorities(event.people)
+        return event
       case 'ssh-key':
+        ssh.addKey(event)
+        return event
       case 'ssh-key-removed':
+        ssh.removeKey(event.fingerprint)
+        return event
+      case 'session-cut':
         return event
     }
   }
@@ -161,6 +174,9 @@ export function createControlView(log: Log): ControlView {
     if (person !== undefined && facts.issuedAtMs <= person.certificatesAfterMs) {
       return 'certificate-revoked'
     }
+    if (facts.kind === 'key' && ssh.key(facts.serial)?.personId !== facts.personId) {
+      return 'certificate-revoked'
+    }
     return certificates.has(facts.serial) ? 'certificate-revoked' : undefined
   }
 
@@ -171,11 +187,16 @@ export function createControlView(log: Log): ControlView {
     get peopleAuthorities() {
       return peopleAuthorities
     },
+    get sshAuthorities() {
+      return ssh.authorities
+    },
     grants,
     floors,
     keys,
     resource: (name) => resources.get(name),
     resourceCount: () => resources.size,
+    resources: () => resources.values(),
+    sshKey: (fingerprint) => ssh.key(fingerprint),
     async apply(to, events) {
       for (const event of events) {
         const change =
@@ -196,6 +217,7 @@ export function createControlView(log: Log): ControlView {
       resources = new Map()
       persons = new Map()
       certificates = new Map()
+      ssh.clearKeys()
       for (const event of events) if (event.kind !== 'grant') applyOne(event)
       for (const grant of verified) applyGrant(grant)
       for (const [personId, before] of personsBefore) {
@@ -237,6 +259,7 @@ export function createControlView(log: Log): ControlView {
       const events: FeedEvent[] = [
         { kind: 'keys', keys: keyList },
         { kind: 'people-authorities', pems: [...peopleAuthorities] },
+        ...ssh.events(nowMs),
       ]
       for (const resource of resources.values()) events.push({ kind: 'resource', resource })
       for (const [personId, { revoked, certificatesAfterMs }] of persons) {

@@ -5,6 +5,8 @@ import { verifyClientCertificate } from '../../certs/verify.ts'
 import type { Evidence } from '../../protocols/engine.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
+import type { Identities } from './identities.ts'
+import { verifySshEvidence } from './verify-ssh-evidence.ts'
 import type { EvidenceFacts, ControlView } from '../grants/control-view.ts'
 
 /** Certificates whose signature is remembered. */
@@ -12,6 +14,8 @@ const cachedMax = 10_000
 
 export interface Identity extends EvidenceFacts {
   readonly email: string
+  /** Unix ms. Sessions go on past it, as a login that has ended takes them by itself; what is new does not begin. */
+  readonly expiresAtMs?: number
 }
 
 export interface IdentifyOptions {
@@ -20,11 +24,13 @@ export interface IdentifyOptions {
   /** Authorities of people that count besides those of the feed (a first start, before the feed is read). */
   readonly authoritiesPem: () => readonly string[]
   readonly view: ControlView
+  /** Whom an identity of this gate stands for. Throws if it is none, or counts no more. */
+  readonly factsOf: Identities['factsOf']
   readonly clock: Clock
 }
 
 /** Throws `evidence-missing`, `evidence-invalid`, `evidence-expired` or `demo-in-production`. */
-export type Identify = (evidence: Evidence) => Identity
+export type Identify = (evidence: Evidence, remoteAddress: string) => Identity
 
 const renewHint = 'get a new certificate from whoever signs you in, and try again'
 
@@ -51,24 +57,8 @@ export function createIdentify(options: IdentifyOptions): Identify {
     return facts
   }
 
-  return (evidence) => {
-    if (evidence.kind === 'none') {
-      throw new SallyportError('evidence-missing', 'the client showed no certificate', {
-        clientMessage: 'a client certificate is required',
-        hint: 'connect with your certificate and key (sally connect does; psql takes sslcert and sslkey), or with a one-time token as password (sally token connect <resource>)',
-      })
-    }
-    if (evidence.kind === 'token') {
-      // Only control can say whose it is: the gate redeems it.
-      throw new SallyportError('evidence-invalid', 'a token where a certificate is needed', {
-        clientMessage: 'a token does not say who you are here',
-        hint: 'connect with your client certificate',
-      })
-    }
-    if (evidence.kind !== 'client-certificate') {
-      throw new SallyportError('evidence-invalid', `${evidence.kind}: not built yet`)
-    }
-    const facts = verify(evidence.certificate)
+  const ofCertificate = (certificate: Buffer): Identity => {
+    const facts = verify(certificate)
     if (facts.realm !== options.realm) {
       throw new SallyportError('evidence-invalid', `a certificate of realm ${facts.realm}`, {
         clientMessage: 'this certificate is not for this installation',
@@ -79,23 +69,59 @@ export function createIdentify(options: IdentifyOptions): Identify {
       throw new SallyportError(
         'demo-in-production',
         'a certificate of a demo in a real proxy, or v.v.',
-        {
-          clientMessage: 'this certificate is not for this installation',
-          hint: renewHint,
-        },
+        { clientMessage: 'this certificate is not for this installation', hint: renewHint },
       )
     }
-    const identity: Identity = {
+    return {
       personId: facts.id,
       email: facts.email ?? '',
       kind: 'certificate',
       serial: facts.serial,
       issuedAtMs: facts.issuedAtMs,
+      expiresAtMs: facts.expiresAtMs,
     }
+  }
+
+  const identityOf = (evidence: Evidence, remoteAddress: string): Identity => {
+    switch (evidence.kind) {
+      case 'none':
+        throw missing()
+      case 'token':
+        // Only control can say whose it is: the gate redeems it.
+        throw new SallyportError('evidence-invalid', 'a token where a certificate is needed', {
+          clientMessage: 'a token does not say who you are here',
+          hint: 'connect with your client certificate',
+        })
+      case 'identity':
+        return options.factsOf(evidence.identity)
+      case 'ssh-key':
+        return verifySshEvidence(evidence, { ...options, atMs: clock.wallMs(), remoteAddress })
+      case 'client-certificate':
+        return ofCertificate(evidence.certificate)
+    }
+  }
+
+  return (evidence, remoteAddress) => {
+    const identity = identityOf(evidence, remoteAddress)
     const objection = view.certificateObjection(identity)
     if (objection !== undefined) throw revokedError(objection, identity)
     return identity
   }
+}
+
+function missing(): SallyportError {
+  return new SallyportError('evidence-missing', 'the client showed no certificate', {
+    clientMessage: 'a client certificate is required',
+    hint: 'connect with your certificate and key (sally connect does; psql takes sslcert and sslkey), or with a one-time token as password (sally token connect <resource>)',
+  })
+}
+
+/** What to say and to do, by what was revoked. */
+const revokedWords: Readonly<Record<EvidenceFacts['kind'], readonly [string, string]>> = {
+  certificate: ['your certificate was revoked', renewHint],
+  token: ['your connect token was revoked', 'make a new one: sally token connect <resource>'],
+  key: ['your SSH key was removed', 'sign in: sally login; or register it again'],
+  login: ['your sign-in was ended', 'sign in again'],
 }
 
 export function revokedError(
@@ -106,9 +132,7 @@ export function revokedError(
   const [clientMessage, hint] =
     objection === 'person-revoked'
       ? ['your access was revoked', 'ask an admin']
-      : kind === 'token'
-        ? ['your connect token was revoked', 'make a new one: sally token connect <resource>']
-        : ['your certificate was revoked', renewHint]
+      : revokedWords[kind]
   return new SallyportError('evidence-invalid', `${objection}: ${kind} ${serial}`, {
     clientMessage,
     hint,

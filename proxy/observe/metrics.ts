@@ -1,6 +1,7 @@
 /** Figures for Prometheus. Every label has a closed set of values. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { ProtocolName } from '../../protocols/activity.ts'
+import type { EvidenceFacts } from '../grants/control-view.ts'
 import type { ErrorCode } from '../../protocols/kit/errors.ts'
 import type { CutReason, EndReason } from '../../protocols/session.ts'
 
@@ -9,6 +10,8 @@ export interface Readings {
   sessions(): Readonly<Record<ProtocolName, number>>
   connections(): number
   handshakes(): number
+  /** People who are signing in while their client waits. */
+  signIns(): number
   /** Age of the newest word of control, ms; undefined if it never came. */
   leaseAgeMs(): number | undefined
   feedPosition(): number
@@ -35,6 +38,9 @@ export interface Metrics {
   refused(protocol: ProtocolName, code: ErrorCode): void
   admitted(protocol: ProtocolName, by: 'control' | 'lease', durationMs: number): void
   confirmed(durationMs: number): void
+  /** Somebody was identified before they named a resource. */
+  identified(by: EvidenceFacts['kind']): void
+  hostCertificate(outcome: 'issued' | 'failed'): void
   /** In the Prometheus text format. */
   text(): Promise<string>
   readonly contentType: string
@@ -62,6 +68,18 @@ export function createMetrics(readings: Readings): Metrics {
     name: name('refused_total'),
     help: 'Connections and sessions refused, by the code of the refusal',
     labelNames: ['protocol', 'code'],
+    registers,
+  })
+  const identified = new Counter({
+    name: name('identified_total'),
+    help: 'People identified before they named a resource (SSH), by what they showed',
+    labelNames: ['by'],
+    registers,
+  })
+  const hostCertificates = new Counter({
+    name: name('ssh_host_certificates_total'),
+    help: 'Host certificates asked of control',
+    labelNames: ['outcome'],
     registers,
   })
   const cutSeconds = new Histogram({
@@ -109,6 +127,7 @@ export function createMetrics(readings: Readings): Metrics {
   }
   gauge('connections', 'Open client connections', () => readings.connections())
   gauge('handshakes', 'Connections before the end of their handshake', () => readings.handshakes())
+  gauge('sign_ins', 'People signing in while their client waits', () => readings.signIns())
   gauge('control_link_up', 'Whether the link to control is up', () => Number(readings.linkUp()))
   gauge('feed_position', 'Position of the feed that is applied', () => readings.feedPosition())
   gauge('feed_age_seconds', 'Age of the newest lease; NaN without one', () => {
@@ -135,6 +154,8 @@ export function createMetrics(readings: Readings): Metrics {
     refused: (protocol, code) => refused.inc({ protocol, code }),
     admitted: (protocol, by, durationMs) =>
       admitSeconds.observe({ protocol, by }, durationMs / 1_000),
+    identified: (by) => identified.inc({ by }),
+    hostCertificate: (outcome) => hostCertificates.inc({ outcome }),
     confirmed: (durationMs) => confirmSeconds.observe(durationMs / 1_000),
     text: () => registry.metrics(),
     contentType: registry.contentType,

@@ -133,15 +133,14 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
         sessionId,
         ...(candidate === undefined ? {} : { grantId: candidate.claims.grantId }),
         personId: identity.personId,
-        certificateSerial: identity.serial,
+        ...evidenceOf(identity),
         resource: named,
         wanted: arrival.wanted.slice(0, 128),
         protocol: arrival.protocol,
       }))
     if (answer.kind === 'denied') {
-      if (answer.why === 'person-revoked' || answer.why === 'certificate-revoked') {
-        throw revokedError(answer.why, identity)
-      }
+      if (answer.why === 'person-revoked') throw revokedError(answer.why, identity)
+      if (evidenceEnded.has(answer.why)) throw revokedError('certificate-revoked', identity)
       throw accessDenied(named, `control denies: ${answer.why}`)
     }
     if (answer.kind === 'unreachable') {
@@ -278,6 +277,19 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
       throw refusalOf(error, named)
     }
   }
+}
+
+/** Why control denies what they were identified by. */
+const evidenceEnded: ReadonlySet<string> = new Set([
+  'certificate-revoked',
+  'key-removed',
+  'login-ended',
+])
+
+/** As control knows what they were identified by. */
+function evidenceOf({ kind, serial }: Identity) {
+  if (kind === 'key') return { keyFingerprint: serial }
+  return kind === 'login' ? { loginId: serial } : { certificateSerial: serial }
 }
 
 /** Where the connection goes first. */

@@ -1,6 +1,6 @@
 import type { GrantClaims } from '../../control/api/tokens.ts'
 import type { Resource } from '../../control/api/resource.ts'
-import type { ControlView, ViewChange } from '../grants/control-view.ts'
+import type { ControlView, EvidenceFacts, ViewChange } from '../grants/control-view.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import type { CutReason } from '../../protocols/session.ts'
 import type { LiveSession } from './live-session.ts'
@@ -11,6 +11,14 @@ export interface FollowOptions {
   readonly view: ControlView
   readonly registry: Registry
   readonly clock: Clock
+}
+
+/** What was revoked, for the words of the cut. */
+const evidenceWords: Readonly<Record<EvidenceFacts['kind'], string>> = {
+  certificate: '',
+  token: 'connect token',
+  key: 'SSH key',
+  login: 'sign-in',
 }
 
 /** Live sessions follow what the feed says, in the same turn of the event loop. */
@@ -25,6 +33,11 @@ export function followView(options: FollowOptions): void {
 
   const ofResource = (name: string): LiveSession[] =>
     [...registry.all()].filter((session) => session.labels.resource === name)
+
+  const ofKey = (fingerprint: string): LiveSession[] =>
+    [...registry.all()].filter(
+      ({ identity }) => identity.kind === 'key' && identity.serial === fingerprint,
+    )
 
   view.onChange((change: ViewChange): void => {
     switch (change.kind) {
@@ -46,8 +59,16 @@ export function followView(options: FollowOptions): void {
         const shown = [...registry.all()].filter(
           (session) => session.identity.serial === change.serial,
         )
-        const what = shown[0]?.identity.kind === 'token' ? 'connect token' : ''
+        const what = evidenceWords[shown[0]?.identity.kind ?? 'certificate']
         return cut(shown, 'certificate-revoked', change.orderedAtMs, what)
+      }
+      case 'ssh-key-removed':
+        return cut(ofKey(change.fingerprint), 'certificate-revoked', change.orderedAtMs, 'SSH key')
+      case 'ssh-key': {
+        const others = ofKey(change.fingerprint).filter(
+          (session) => session.identity.personId !== change.personId,
+        )
+        return cut(others, 'certificate-revoked', clock.wallMs(), 'SSH key')
       }
       case 'session-cut': {
         const session = registry.get(change.sessionId)
@@ -65,8 +86,6 @@ export function followView(options: FollowOptions): void {
       case 'person-restored':
       case 'people-authorities':
       case 'ssh-authorities':
-      case 'ssh-key':
-      case 'ssh-key-removed':
         return
     }
   })

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../../protocols/kit/clock.ts'
 import type { Freshness } from '../grants/freshness.ts'
+import type { Identities } from '../identity/identities.ts'
 import type { Registry } from './registry.ts'
 
 const lookEveryMs = 250
@@ -8,6 +9,7 @@ const jumpMsMin = 500
 
 export interface WatchOutageOptions {
   readonly registry: Registry
+  readonly identities: Pick<Identities, 'clockJumped'>
   readonly freshness: Pick<Freshness, 'freshAtMonotonicMs'>
   /** Control is there and wants nothing of this proxy. */
   readonly isRefused: () => boolean
@@ -15,11 +17,11 @@ export interface WatchOutageOptions {
 }
 
 /**
- * Cuts sessions whose outage policy does not let them go on without control, and lets every session look at its end
+ * Cuts sessions whose outage policy does not let them go on without control, and lets every session and identity look at its end
  * again when the wall clock jumped. Returns how to stop.
  */
 export function watchOutage(options: WatchOutageOptions): () => void {
-  const { registry, freshness, clock } = options
+  const { registry, identities, freshness, clock } = options
   const startedMs = clock.monotonicMs()
   let offsetMs = clock.wallMs() - startedMs
   let timer: Timer
@@ -30,6 +32,7 @@ export function watchOutage(options: WatchOutageOptions): () => void {
     const presentOffsetMs = clock.wallMs() - nowMs
     if (Math.abs(presentOffsetMs - offsetMs) > jumpMsMin) {
       for (const session of [...registry.all()]) session.clockJumped()
+      identities.clockJumped()
     }
     offsetMs = presentOffsetMs
 

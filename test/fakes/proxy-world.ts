@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { createKeySigner } from '../../certs/key-signer.ts'
+import type { ApiClient } from '../../control/api/client.ts'
 import type { FeedEvent } from '../../control/api/feed.ts'
 import { resource as resourceShape, type Resource } from '../../control/api/resource.ts'
 import { signToken, type GrantClaims, type LeaseClaims } from '../../control/api/tokens.ts'
@@ -18,7 +19,11 @@ import { createControlClock } from '../../proxy/control-link/control-clock.ts'
 import { createGate } from '../../proxy/gate.ts'
 import { createControlView } from '../../proxy/grants/control-view.ts'
 import { createFreshness } from '../../proxy/grants/freshness.ts'
-import { revokedError, type Identity } from '../../proxy/identity/identify.ts'
+import { createIdentification } from '../../proxy/identity/identification.ts'
+import { createIdentities } from '../../proxy/identity/identities.ts'
+import { createIdentify, revokedError, type Identity } from '../../proxy/identity/identify.ts'
+import { limitIdentify } from '../../proxy/identity/limit-identify.ts'
+import { createSignIns } from '../../proxy/identity/sign-in.ts'
 import { createRedeem } from '../../proxy/identity/redeem.ts'
 import type { Policy } from '../../proxy/policy/policy.ts'
 import { createAuthorise } from '../../proxy/sessions/authorise.ts'
@@ -183,6 +188,7 @@ export async function createProxyWorld(options: WorldOptions) {
     asked: [] as ConfirmQuestion[],
     answer: (_question: ConfirmQuestion): Promise<Confirmation> =>
       Promise.resolve({ kind: 'denied', why: 'no-grant', position: 0 }),
+    api: { call: () => Promise.reject(new Error('not asked for')) } as Pick<ApiClient, 'call'>,
     certify: ((_question) => Promise.reject(new Error('not asked for'))) as CertifySession,
   }
   const refused: { code: string }[] = []
@@ -191,13 +197,16 @@ export async function createProxyWorld(options: WorldOptions) {
     ended() {},
     cut() {},
     admitted() {},
+    identified() {},
     refused: (_protocol: string, code: string) => void refused.push({ code }),
   }
   const cancelKeys = createCancelKeys(clock, silentLog)
   let isDraining = false
+  const identities = createIdentities({ realm: 'default', view, clock, controlClock })
   followView({ view, registry, clock })
   const stopWatching = watchOutage({
     registry,
+    identities,
     freshness,
     isRefused: () => control.linkState === 'refused',
     clock,
@@ -239,10 +248,32 @@ export async function createProxyWorld(options: WorldOptions) {
     control.asked.push(question)
     return control.answer(question)
   }
+  const identify = limitIdentify(
+    createIdentify({
+      realm: 'default',
+      demo: false,
+      authoritiesPem: () => [],
+      view,
+      factsOf: (known) => identities.factsOf(known),
+      clock,
+    }),
+    clock,
+  )
+  const signIns = createSignIns({
+    api: () => control.api,
+    identities,
+    clock,
+    controlClock,
+    limits,
+  })
+  const identification = createIdentification({ ...shared, identify, identities, signIns, view })
   const gate = createGate({
     ...shared,
     domain: 'access.test',
-    identify(evidence): Identity {
+    identify(evidence, remoteAddress): Identity {
+      if (evidence.kind === 'ssh-key' || evidence.kind === 'identity') {
+        return identify(evidence, remoteAddress)
+      }
       if (evidence.kind !== 'client-certificate') {
         throw new SallyportError('evidence-missing', 'none')
       }
@@ -344,6 +375,9 @@ export async function createProxyWorld(options: WorldOptions) {
     cancelKeys,
     fetched,
     gate,
+    identities,
+    identification,
+    signIns,
     grantToken,
     lease,
     feed,

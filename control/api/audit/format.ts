@@ -77,10 +77,10 @@ export interface SessionOpenedMeta {
   account: string
   upstream: string
   remoteAddress: string
-  /** Of the certificate; the id of the connect token where `evidence` is `token`. */
+  /** Of the certificate; a connect token's or login's id, or a key's fingerprint, where `evidence` says so. */
   certificateSerial: string
   /** What the person was identified by; absent (of older proxies): a certificate. */
-  evidence?: 'certificate' | 'token'
+  evidence?: 'certificate' | 'token' | 'key' | 'login'
   attributes: Record<string, string>
   retention: string
   durability: 'written' | 'synced'

@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { Evidence } from '../../../protocols/engine.ts'
 import { createControlView, type ControlView } from '../../../proxy/grants/control-view.ts'
 import { createIdentify } from '../../../proxy/identity/identify.ts'
 import { silentLog } from '../../fakes/proxy-world.ts'
@@ -20,8 +21,11 @@ beforeEach(() => {
   view = createControlView(silentLog)
 })
 
-const identifyWith = (changes: { realm?: string; demo?: boolean } = {}) =>
-  createIdentify({
+const identifyWith = (changes: { realm?: string; demo?: boolean } = {}) => {
+  const identify = createIdentify({
+    factsOf() {
+      throw new Error('no identities here')
+    },
     realm: 'default',
     demo: false,
     authoritiesPem: () => authorities,
@@ -29,6 +33,8 @@ const identifyWith = (changes: { realm?: string; demo?: boolean } = {}) =>
     clock: world.clock,
     ...changes,
   })
+  return (evidence: Evidence) => identify(evidence, '203.0.113.7')
+}
 const shown = () => ({ kind: 'client-certificate' as const, certificate })
 const failing = (code: string) => expect.objectContaining({ code })
 

@@ -40,6 +40,7 @@ const metrics = createMetrics({
   sessions: () => ({ postgres: 3, ssh: 0 }),
   connections: () => 4,
   handshakes: () => 1,
+  signIns: () => 3,
   leaseAgeMs: () => 1_500,
   feedPosition: () => 42,
   clockSkewMs: () => -250,
