@@ -3,7 +3,8 @@
  * this file and in transport.ts. The version is pinned; interop tests with OpenSSH stand behind each of these.
  */
 import { createRequire } from 'node:module'
-import { utils } from 'ssh2'
+// CommonJS: Node gives its names only through the default.
+import ssh2 from 'ssh2'
 
 /** The state machine of one connection. */
 export interface LibraryProtocol {
@@ -95,7 +96,7 @@ export interface LibraryPrivateKey {
 
 /** A private key in OpenSSH's form or PEM. Undefined for anything else, and for one that wants a passphrase. */
 export function parsePrivateKey(text: string): LibraryPrivateKey | undefined {
-  const parsed = utils.parseKey(text) as unknown
+  const parsed = ssh2.utils.parseKey(text) as unknown
   const [key] = (Array.isArray(parsed) ? parsed : [parsed]) as (LibraryPrivateKey | Error)[]
   return key === undefined || key instanceof Error || key.getPrivatePEM() === null ? undefined : key
 }
