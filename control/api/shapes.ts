@@ -5,11 +5,12 @@ import { login } from './login-view.ts'
 import * as names from './names.ts'
 import { cursor, pageQuery, pageSize } from './page.ts'
 import { resource, resourcesFile } from './resource.ts'
-import { sourceAddress, sshCertificate, sshPublicKeyText } from './ssh.ts'
+import { sshCertificate, sshPublicKeyText } from './ssh.ts'
 
 export { login, type Login } from './login-view.ts'
 export { groupName, reason } from './names.ts'
 export { pageQuery } from './page.ts'
+export { proxyGroup, proxyGroupChange, proxyGroupCreate } from './proxy-group.ts'
 
 const text = (charactersMax: number) => z.string().max(charactersMax)
 /** A moment: Unix milliseconds (as a query text). */
@@ -338,29 +339,6 @@ export const auditStatus = z.strictObject({
   ),
 })
 
-/** Where servers see this group's proxies come from; empty: from where control sees them. */
-const sshSourceAddresses = z.array(sourceAddress).max(32)
-export const proxyGroup = z.strictObject({
-  name: names.groupName,
-  domain: text(253),
-  sshSourceAddresses: sshSourceAddresses.default([]),
-  proxies: z.array(
-    z.strictObject({
-      id: names.id,
-      name: text(200),
-      state: z.enum(['connected', 'away', 'revoked']),
-      joinedAtMs: names.timeMs,
-    }),
-  ),
-})
-export const proxyGroupCreate = z.strictObject({
-  name: names.groupName,
-  domain: z
-    .string()
-    .max(253)
-    .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/),
-})
-export const proxyGroupChange = z.strictObject({ sshSourceAddresses })
 export const joinToken = z.strictObject({
   /** `sallyport-join.<secret>.<SHA-256 of control's authority>`; shown once. */
   token: text(512),

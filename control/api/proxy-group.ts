@@ -1,0 +1,30 @@
+/** Shapes of proxy groups. Times are Unix milliseconds of control's clock. */
+import { z } from 'zod'
+import * as names from './names.ts'
+import { sourceAddress } from './ssh.ts'
+
+const text = (charactersMax: number) => z.string().max(charactersMax)
+
+/** Where servers see this group's proxies come from; empty: from where control sees them. */
+const sshSourceAddresses = z.array(sourceAddress).max(32)
+export const proxyGroup = z.strictObject({
+  name: names.groupName,
+  domain: text(253),
+  sshSourceAddresses: sshSourceAddresses.default([]),
+  proxies: z.array(
+    z.strictObject({
+      id: names.id,
+      name: text(200),
+      state: z.enum(['connected', 'away', 'revoked']),
+      joinedAtMs: names.timeMs,
+    }),
+  ),
+})
+export const proxyGroupCreate = z.strictObject({
+  name: names.groupName,
+  domain: z
+    .string()
+    .max(253)
+    .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/),
+})
+export const proxyGroupChange = z.strictObject({ sshSourceAddresses })
