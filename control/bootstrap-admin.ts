@@ -10,6 +10,7 @@ import { homeFiles, type HomeConfig } from './cli/home.ts'
 import { writeHome } from './cli/write-home.ts'
 import { nowMs, type Actor, type Control } from './control.ts'
 import { issueCertificate } from './issue/issue-certificate.ts'
+import type { ProxyPlace } from './login/login-context.ts'
 import { createPerson } from './people/create-person.ts'
 
 export interface BootstrapOptions {
@@ -19,8 +20,7 @@ export interface BootstrapOptions {
   /** Directory of the CLI home to write; see cli/home.ts. */
   readonly home: string
   readonly controlUrl: string
-  readonly proxyHost?: string
-  readonly proxyPort?: number
+  readonly proxy?: ProxyPlace
 }
 
 /** Whoever started the process. */
@@ -55,8 +55,8 @@ export async function bootstrapAdmin(control: Control, options: BootstrapOptions
     realm,
     email,
     domain: group!.domain,
-    ...(options.proxyHost === undefined ? {} : { proxyHost: options.proxyHost }),
-    proxyPorts: options.proxyPort === undefined ? {} : { postgres: options.proxyPort },
+    ...(options.proxy === undefined ? {} : { proxyHost: options.proxy.host }),
+    proxyPorts: options.proxy?.ports ?? {},
   }
   const files = homeFiles(options.home)
   if (!isFirst && isFresh(control, options.home) && isSameUrl(files.config, config)) return

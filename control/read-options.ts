@@ -4,9 +4,10 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { SallyportError } from '../protocols/kit/errors.ts'
 import { parseDuration } from './api/duration.ts'
-import { email, peopleGroup } from './api/names.ts'
+import { email, peopleGroup, protocol } from './api/names.ts'
 import { proxyGroupCreate } from './api/shapes.ts'
 import { logLevels } from './create-log.ts'
+import type { ProxyPlace } from './login/login-context.ts'
 import { loginFlags, readLoginOptions } from './login/read-login-options.ts'
 import type { ControlOptions } from './start-control.ts'
 
@@ -18,7 +19,8 @@ export const usage = `node control/main.ts [flags]
   --domain NAME                of the first proxy group (default access.localhost)
   --bootstrap-admin EMAIL      the first admin, signed in at --bootstrap-home DIR
   --bootstrap-group NAME       of people, that a first admin is made in; may be repeated
-  --proxy-address HOST:PORT    where clients of signed-in homes find the proxy's PostgreSQL
+  --proxy-address [PROTOCOL=]HOST:PORT  where clients of signed-in homes find the proxy (default postgres); one per protocol,
+                               all of one host
   --certificate-life DURATION  people's certificates, default and maximum (default 8h)
   --login-life DURATION        from signing in to its end (default 8h)
   --oidc-issuer URL            the identity provider that people sign in with     SALLYPORT_OIDC_ISSUER
@@ -53,7 +55,7 @@ const flags = {
   'bootstrap-admin': { type: 'string' },
   'bootstrap-home': { type: 'string' },
   'bootstrap-group': { type: 'string', multiple: true },
-  'proxy-address': { type: 'string' },
+  'proxy-address': { type: 'string', multiple: true },
   'certificate-life': { type: 'string' },
   ...loginFlags,
   'metrics-listen': { type: 'string' },
@@ -130,10 +132,10 @@ function loginOf(
   environment: NodeJS.ProcessEnv,
 ): Pick<ControlOptions, 'login' | 'proxyAddress'> {
   const login = readLoginOptions(given, environment)
-  const proxy = given['proxy-address']
+  const proxyAddress = proxyOf(given)
   return {
     ...(login === undefined ? {} : { login }),
-    ...(proxy === undefined ? {} : { proxyAddress: addressOf('--proxy-address', proxy) }),
+    ...(proxyAddress === undefined ? {} : { proxyAddress }),
   }
 }
 
@@ -154,8 +156,7 @@ function adminOf(given: Given): Pick<ControlOptions, 'admin'> {
   if (address === undefined || home === undefined) {
     throw wrong('--bootstrap-admin and --bootstrap-home go together')
   }
-  const proxy = given['proxy-address']
-  const at = proxy === undefined ? undefined : addressOf('--proxy-address', proxy)
+  const proxy = proxyOf(given)
   return {
     admin: {
       email: check('--bootstrap-admin', email, address),
@@ -163,9 +164,25 @@ function adminOf(given: Given): Pick<ControlOptions, 'admin'> {
       groups: (given['bootstrap-group'] ?? []).map((name) =>
         check('--bootstrap-group', peopleGroup, name),
       ),
-      ...(at === undefined ? {} : { proxyHost: at.host, proxyPort: at.port }),
+      ...(proxy === undefined ? {} : { proxy }),
     },
   }
+}
+
+/** A home knows one host of the proxy, and a port for each protocol. */
+function proxyOf(given: Given): ProxyPlace | undefined {
+  const ports: Partial<Record<z.infer<typeof protocol>, number>> = {}
+  let host: string | undefined
+  for (const text of given['proxy-address'] ?? []) {
+    const [, name = 'postgres', place = ''] = /^(?:([a-z]+)=)?(.*)$/s.exec(text) ?? []
+    const at = addressOf('--proxy-address', place)
+    if (host !== undefined && host !== at.host) {
+      throw wrong(`--proxy-address ${text}: all protocols have one host, ${host}`)
+    }
+    host = at.host
+    ports[check('--proxy-address', protocol, name)] = at.port
+  }
+  return host === undefined ? undefined : { host, ports }
 }
 
 function addressOf(flag: string, text: string): { host: string; port: number } {

@@ -31,6 +31,7 @@ import { openKeys } from './keys/open-keys.ts'
 import { openRealm } from './keys/open-realm.ts'
 import { openSealingKey } from './keys/open-sealing-key.ts'
 import { createIdentityProvider } from './login/identity-provider.ts'
+import type { ProxyPlace } from './login/login-context.ts'
 import type { LoginSettings } from './login/login-settings.ts'
 import { readVersion } from './cli/read-version.ts'
 import { keepExpiring } from './requests/expire-requests.ts'
@@ -79,13 +80,12 @@ export interface ControlOptions {
     readonly email: string
     readonly groups?: readonly string[]
     readonly home: string
-    readonly proxyHost?: string
-    readonly proxyPort?: number
+    readonly proxy?: ProxyPlace
   }
   /** What people sign in with; absent: nobody can, and admins issue certificates. */
   readonly login?: LoginSettings
-  /** What homes of people who sign in are told of the proxy's PostgreSQL. */
-  readonly proxyAddress?: { readonly host: string; readonly port: number }
+  /** What homes of people who sign in are told of the proxy. */
+  readonly proxyAddress?: ProxyPlace
   readonly settings?: Partial<ControlSettings>
   readonly logLevel?: LogLevel
   readonly log?: ControlLog

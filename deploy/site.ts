@@ -7,8 +7,10 @@ import { join } from 'node:path'
 import { openApi } from '../control/cli/with-api.ts'
 import { readHome, type Home } from '../control/cli/home.ts'
 import type { ApiClient } from '../control/api/client.ts'
+import type { ProtocolName } from '../protocols/activity.ts'
 import { writePrivateFile } from '../protocols/kit/private-file.ts'
 import { identityFile } from '../proxy/identity/proxy-identity.ts'
+import type { Address } from './address.ts'
 import { controlProgram, proxyProgram } from './programs.ts'
 import type { ChildProgram, Supervisor } from './supervisor.ts'
 
@@ -26,8 +28,7 @@ export interface SiteOptions {
     readonly flags?: readonly string[]
   }
   readonly proxy: {
-    readonly host: string
-    readonly port: number
+    readonly listen: Readonly<Partial<Record<ProtocolName, Address>>>
     readonly flags?: readonly string[]
   }
   /** Marks everything that is made here as a demo's. */
@@ -102,7 +103,7 @@ export function siteControl(options: SiteOptions): ChildProgram {
       ...['--listen', address(control.host, control.port), '--domain', options.domain],
       ...['--bootstrap-admin', options.adminEmail, '--bootstrap-home', paths.adminHome],
       ...(options.adminGroups ?? []).flatMap((name) => ['--bootstrap-group', name]),
-      ...['--proxy-address', address(reachable(proxy.host), proxy.port)],
+      ...proxyAddresses(proxy.listen),
       ...(options.demo ? ['--demo'] : []),
       ...(control.flags ?? []),
     ],
@@ -119,7 +120,9 @@ export function siteProxy(options: SiteOptions, controlUrl: string): ChildProgra
     logFile: join(paths.logs, 'proxy.log'),
     flags: [
       ...['--control-url', controlUrl, '--join-token-file', joinTokenFile(paths)],
-      ...['--listen', `postgres=${address(proxy.host, proxy.port)}`],
+      ...Object.entries(proxy.listen).flatMap(([protocol, { host, port }]) => [
+        ...['--listen', `${protocol}=${address(host, port)}`],
+      ]),
       ...(options.demo ? ['--demo'] : []),
       ...(proxy.flags ?? []),
     ],
@@ -140,6 +143,16 @@ async function writeJoinToken(file: string, adminHome: Home): Promise<void> {
   } finally {
     api.close()
   }
+}
+
+/** What homes are told; they know one host, so a protocol that listens on another is not among it. */
+function proxyAddresses(listen: SiteOptions['proxy']['listen']): string[] {
+  const places = Object.entries(listen).map(
+    ([protocol, { host, port }]) => [protocol, reachable(host), port] as const,
+  )
+  return places
+    .filter(([, host]) => host === places[0]![1])
+    .flatMap(([protocol, host, port]) => ['--proxy-address', `${protocol}=${address(host, port)}`])
 }
 
 /** Where a client on this machine finds who listens on all addresses. */

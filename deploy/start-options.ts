@@ -1,10 +1,6 @@
 import { parseArgs } from 'node:util'
 import { resolve } from 'node:path'
-
-export interface Address {
-  readonly host: string
-  readonly port: number
-}
+import { parseAddress, type Address } from './address.ts'
 
 export interface StartOptions {
   readonly directory: string
@@ -14,6 +10,7 @@ export interface StartOptions {
   /** What people's clients and the proxy call control, if it is not its address. */
   readonly controlUrl: string | undefined
   readonly postgres: Address
+  readonly ssh: Address
 }
 
 export const startUsage = `usage: npm start -- --domain DOMAIN --admin EMAIL [options]
@@ -25,7 +22,8 @@ Runs control and a proxy on this machine, for real. Each option is also an envir
   --data-dir DIR        default: ./data                        SALLYPORT_DATA_DIR
   --control HOST:PORT   control (default 127.0.0.1:8443)       SALLYPORT_CONTROL
   --control-url URL     what others call it, if not that       SALLYPORT_URL
-  --postgres HOST:PORT  the proxy (default 127.0.0.1:5432)     SALLYPORT_POSTGRES`
+  --postgres HOST:PORT  the proxy (default 127.0.0.1:5432)     SALLYPORT_POSTGRES
+  --ssh HOST:PORT       the same for SSH (127.0.0.1:2222)      SALLYPORT_SSH`
 
 /** Throws an Error whose message is for the person. */
 export function readStartOptions(
@@ -42,6 +40,7 @@ export function readStartOptions(
       control: text,
       'control-url': text,
       postgres: text,
+      ssh: text,
     },
   })
   const domain = values.domain ?? environment['SALLYPORT_DOMAIN']
@@ -52,17 +51,11 @@ export function readStartOptions(
     domain,
     adminEmail,
     directory: resolve(values['data-dir'] ?? environment['SALLYPORT_DATA_DIR'] ?? 'data'),
-    control: addressOf(values.control ?? environment['SALLYPORT_CONTROL'] ?? '127.0.0.1:8443'),
+    control: parseAddress(values.control ?? environment['SALLYPORT_CONTROL'] ?? '127.0.0.1:8443'),
     controlUrl: values['control-url'] ?? environment['SALLYPORT_URL'],
-    postgres: addressOf(values.postgres ?? environment['SALLYPORT_POSTGRES'] ?? '127.0.0.1:5432'),
+    ssh: parseAddress(values.ssh ?? environment['SALLYPORT_SSH'] ?? '127.0.0.1:2222'),
+    postgres: parseAddress(
+      values.postgres ?? environment['SALLYPORT_POSTGRES'] ?? '127.0.0.1:5432',
+    ),
   }
-}
-
-function addressOf(text: string): Address {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]]+)):(\d{1,5})$/.exec(text)
-  const port = Number(match?.[3])
-  if (match === null || port < 1 || port > 65_535) {
-    throw new Error(`${JSON.stringify(text)} must look like 0.0.0.0:8443 or [::]:8443`)
-  }
-  return { host: match[1] ?? match[2]!, port }
 }

@@ -66,7 +66,7 @@ async function run(options: StartOptions, signal: AbortSignal): Promise<void> {
         ...options.control,
         flags: options.controlUrl === undefined ? [] : ['--url', options.controlUrl],
       },
-      proxy: options.postgres,
+      proxy: { listen: { postgres: options.postgres, ssh: options.ssh } },
       demo: false,
       supervisor,
       announce,

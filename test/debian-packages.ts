@@ -1,6 +1,4 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
 
 /** A program that the tests run, and the Debian package that has it. */
 export interface Program {
@@ -23,6 +21,19 @@ export const programs: readonly Program[] = [
     command: 'javap',
     packageName: 'libpostgresql-jdbc-java',
     parameters: ['-cp', '/usr/share/java/postgresql.jar', 'org.postgresql.Driver'],
+  },
+  // It says nothing without starting.
+  { command: 'test', packageName: 'openssh-server', parameters: ['-x', '/usr/sbin/sshd'] },
+  { command: 'ssh', packageName: 'openssh-client', parameters: ['-V'] },
+  { command: 'rsync', packageName: 'rsync' },
+  { command: 'git', packageName: 'git' },
+  { command: 'vim.tiny', packageName: 'vim-tiny' },
+  { command: 'ansible', packageName: 'ansible-core' },
+  { command: 'ssh-audit', packageName: 'ssh-audit', parameters: ['--help'] },
+  {
+    command: 'sh',
+    packageName: 'libnss-wrapper',
+    parameters: ['-c', 'ls /usr/lib/*/libnss_wrapper.so'],
   },
   {
     command: '/usr/bin/python3',
@@ -48,49 +59,4 @@ export function missingPackages(runs: Runs = runsHere): string[] {
 function runsHere(command: string, parameters: readonly string[]): boolean {
   const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin`
   return spawnSync(command, [...parameters], { env: { ...process.env, PATH } }).status === 0
-}
-
-/** What to tell somebody who has to install them by hand. */
-export function installCommand(packages: readonly string[]): string {
-  return `sudo apt-get update && sudo apt-get install --no-install-recommends ${packages.join(' ')}`
-}
-
-/** Whether this process may install packages itself. */
-export function canInstall(): boolean {
-  return process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')
-}
-
-/**
- * Installs Debian packages, and neither makes a database cluster nor starts a service: the tests bring their own. True if
- * apt-get succeeded.
- */
-export function installPackages(packages: readonly string[]): boolean {
-  const removeFiles = [
-    // Read by the script that would make a cluster after the installation (pg_createcluster(1)).
-    placeFile(
-      '/etc/postgresql-common/createcluster.d/sallyport.conf',
-      'create_main_cluster = false\n',
-      0o644,
-    ),
-    // 101 means: do not start services (invoke-rc.d(8)).
-    placeFile('/usr/sbin/policy-rc.d', '#!/bin/sh\nexit 101\n', 0o755),
-  ]
-  try {
-    return aptGet('update') && aptGet('install', '--yes', '--no-install-recommends', ...packages)
-  } finally {
-    for (const remove of removeFiles) remove()
-  }
-}
-
-function aptGet(...parameters: string[]): boolean {
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  return spawnSync('apt-get', parameters, { env, stdio: 'inherit' }).status === 0
-}
-
-/** Writes a file unless one is there, and returns what takes it away again. */
-function placeFile(path: string, content: string, mode: number): () => void {
-  if (existsSync(path)) return () => undefined
-  mkdirSync(dirname(path), { recursive: true })
-  writeFileSync(path, content, { mode })
-  return () => rmSync(path)
 }

@@ -12,7 +12,8 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { preparePackages } from '../deploy/prepare-packages.ts'
-import { canInstall, installCommand, installPackages, missingPackages } from './debian-packages.ts'
+import { canInstall, installCommand, installPackages } from '../deploy/install-packages.ts'
+import { missingPackages } from './debian-packages.ts'
 import { add, countsOfCheck, countsOfReport, summaryOf, type Counts } from './test-counts.ts'
 
 const root = join(import.meta.dirname, '..')

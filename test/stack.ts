@@ -68,6 +68,8 @@ export interface Stack {
   /** With the admin's certificate. */
   readonly api: ApiClient
   readonly proxyPort: number
+  /** The same for SSH. */
+  readonly sshPort: number
   /** Authorities of the proxy's certificate. */
   readonly caFile: string
   readonly passwords: ReadonlyMap<Level, string>
@@ -114,6 +116,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       logFile: join(directory, 'postgres.log'),
       clock,
     })
+    const [proxyPort, sshPort] = [await freePort(), await freePort()]
     const siteOptions: SiteOptions = {
       directory,
       domain: stackDomain,
@@ -123,7 +126,10 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
         port: await freePort(),
         flags: ['--metrics-listen', '127.0.0.1:0', ...(options.controlFlags ?? [])],
       },
-      proxy: { host, port: await freePort(), flags: options.proxyFlags ?? [] },
+      proxy: {
+        listen: { postgres: { host, port: proxyPort }, ssh: { host, port: sshPort } },
+        flags: options.proxyFlags ?? [],
+      },
       demo: false,
       environment: { ...process.env, ...options.environment },
       // Control is started by its own supervisor and the proxy by its own, so that a test can stop either.
@@ -158,7 +164,6 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       control: siteControl(siteOptions),
       proxy: siteProxy(siteOptions, controlUrl.origin),
     }
-    const proxyPort = siteOptions.proxy.port
     const caFile = site.adminHome.files.serverAuthorities
     return {
       directory,
@@ -166,6 +171,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       cluster,
       api,
       proxyPort,
+      sshPort,
       caFile,
       passwords,
       person: (name) => makePerson({ api, site, proxyPort, directory }, name),

@@ -9,12 +9,8 @@ import { allocatorFile, allocatorPackage } from '../../deploy/allocator.ts'
 import { freePort } from '../../deploy/ports.ts'
 import { createSupervisor } from '../../deploy/supervisor.ts'
 import { systemClock as clock } from '../../protocols/kit/clock.ts'
-import {
-  canInstall,
-  installCommand,
-  installPackages,
-  missingPackages,
-} from '../../test/debian-packages.ts'
+import { canInstall, installCommand, installPackages } from '../../deploy/install-packages.ts'
+import { missingPackages } from '../../test/debian-packages.ts'
 import { accountOf, readLog, stackDatabase, startStack, type Stack } from '../../test/stack.ts'
 import { measureSearch, statementsStored, untilIndexed, type Completeness } from './completeness.ts'
 import { measureConnect } from './connect.ts'
@@ -41,7 +37,7 @@ async function main(): Promise<number> {
     console.error(`${(error as Error).message}\n\n${benchUsage}`)
     return 2
   }
-  const missing = missingPackages().filter((name) => name.startsWith('p'))
+  const missing = missingPackages().filter((name) => /^p(?:ostgresql|gbouncer)/.test(name))
   if (allocatorFile() === undefined) missing.push(allocatorPackage)
   if (missing.length > 0 && !(canInstall() && installPackages(missing))) {
     console.error(`the benchmark needs more programs: ${installCommand(missing)}`)

@@ -9,6 +9,14 @@ const everyone = ['engineer', 'admin', 'auditor'] as const
 const keyHolders = ['engineer', 'admin'] as const
 
 export const sshRoutes = {
+  sshAuthorities: {
+    method: 'GET',
+    path: '/v1/ssh-authorities',
+    summary:
+      'Public keys of the SSH authorities: what servers and clients put in their configuration',
+    access: everyone,
+    response: ssh.sshAuthorities,
+  },
   sshKeys: {
     method: 'GET',
     path: '/v1/ssh-keys',

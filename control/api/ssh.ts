@@ -25,6 +25,17 @@ export const sshCertificate = z.strictObject({
   expiresAtMs: names.timeMs,
 })
 
+const authorityLines = z.array(text(4_096)).max(32)
+/** Lines of public keys, `ssh-ed25519 AAAA…`; during a rotation there are several. */
+export const sshAuthorities = z.strictObject({
+  /** Who signs people's login certificates. */
+  people: authorityLines,
+  /** Who signs the proxies' host certificates: `@cert-authority` in known_hosts. */
+  hosts: authorityLines,
+  /** Who signs one certificate per session: `TrustedUserCAKeys` of servers, and nothing else there. */
+  upstream: authorityLines,
+})
+
 /** What a person signs to show that they hold a key: `ssh-keygen -Y sign -n` this. */
 export const sshKeyProofNamespace = 'sallyport-ssh-key'
 export function sshKeyProofText(realm: string, personId: string): string {

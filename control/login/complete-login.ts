@@ -74,7 +74,7 @@ export async function signedInOf(
       realm: control.realm,
       domain: group!.domain,
       ...(proxy === undefined ? {} : { proxyHost: proxy.host }),
-      proxyPorts: proxy === undefined ? {} : { postgres: proxy.port },
+      proxyPorts: proxy?.ports ?? {},
     },
   }
 }

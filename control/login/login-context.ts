@@ -1,3 +1,5 @@
+import type { z } from 'zod'
+import type { protocol } from '../api/names.ts'
 import type { Control } from '../control.ts'
 import { signInUnavailable } from './login-refusals.ts'
 import type { IdentityProvider } from './identity-provider.ts'
@@ -5,8 +7,7 @@ import type { IdentityProvider } from './identity-provider.ts'
 /** What a new home is told of the proxy, as far as control knows. */
 export interface ProxyPlace {
   readonly host: string
-  /** Of PostgreSQL. */
-  readonly port: number
+  readonly ports: Readonly<Partial<Record<z.infer<typeof protocol>, number>>>
 }
 
 export interface LoginContext {

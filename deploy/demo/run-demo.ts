@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Clock, Timer } from '../../protocols/kit/clock.ts'
 import { awaitLeftovers, writePids } from '../leftovers.ts'
 import { lockDirectory } from '../lock.ts'
+import { removePlace } from '../place.ts'
 import { freePort } from '../ports.ts'
 import { prepareCluster, type Cluster } from '../postgres/cluster.ts'
 import { clusterPlace } from '../postgres/place.ts'
@@ -24,7 +25,13 @@ import { openShop } from './shop.ts'
 
 export const demoDomain = 'access.localhost'
 const host = '127.0.0.1'
-const usualPorts = { control: 8_443, proxy: 15_432, database: 25_432, login: 8_444 } as const
+const usualPorts = {
+  control: 8_443,
+  postgres: 15_432,
+  ssh: 12_222,
+  database: 25_432,
+  login: 8_444,
+} as const
 /** Certificates of people last eight hours; the homes of a demo are never signed out. */
 const renewMs = 2 * 3_600_000
 
@@ -65,7 +72,8 @@ export async function runDemo(
       freePort(options.randomPorts ? undefined : usual)
     const ports = {
       control: await port(usualPorts.control),
-      proxy: await port(usualPorts.proxy),
+      postgres: await port(usualPorts.postgres),
+      ssh: await port(usualPorts.ssh),
       database: await port(usualPorts.database),
       login: await freePort(
         keptPort(directory) ?? (options.randomPorts ? undefined : usualPorts.login),
@@ -82,7 +90,9 @@ export async function runDemo(
         adminEmail,
         adminGroups,
         control: { host, port: ports.control, flags: login.controlFlags },
-        proxy: { host, port: ports.proxy },
+        proxy: {
+          listen: { postgres: { host, port: ports.postgres }, ssh: { host, port: ports.ssh } },
+        },
         demo: true,
         supervisor,
         announce,
@@ -103,7 +113,7 @@ export async function runDemo(
       })
     }
     renew()
-    return { ready: await describe(site, withPasswords(people, login.accounts), ports.proxy), stop }
+    return { ready: await describe(site, withPasswords(people, login.accounts), ports), stop }
   } catch (error) {
     await stop()
     throw signal.aborted ? signal.reason : error
@@ -162,7 +172,7 @@ async function fillControl(
 async function describe(
   site: Site,
   people: DemoReady['people'],
-  proxyPort: number,
+  { postgres, ssh }: { postgres: number; ssh: number },
 ): Promise<DemoReady> {
   const api = site.openApi()
   try {
@@ -172,7 +182,7 @@ async function describe(
       console: { url: site.controlUrl },
       domain: demoDomain,
       caFile: site.adminHome.files.serverAuthorities,
-      proxy: { host, ports: { postgres: proxyPort } },
+      proxy: { host, ports: { postgres, ssh } },
       people,
       resources: items.map(({ name, protocol, hostname, levels }) => ({
         name,
@@ -193,11 +203,8 @@ function temporaryDirectory(): string {
   return directory
 }
 
-/** The directory of an ephemeral demo, and the one that PostgreSQL may have had elsewhere. */
+/** The directory of an ephemeral demo, and what it had elsewhere. */
 function removeAll(directory: string): void {
-  const memory = join(directory, 'postgres-directory')
-  if (existsSync(memory)) {
-    rmSync(readFileSync(memory, 'utf8').trim(), { recursive: true, force: true })
-  }
+  removePlace(directory, 'postgres')
   rmSync(directory, { recursive: true, force: true })
 }

@@ -1,11 +1,6 @@
-import { accessSync, constants, readFileSync, statSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { SallyportError } from '../../protocols/kit/errors.ts'
-
-export interface Account {
-  readonly uid: number
-  readonly gid: number
-}
+import type { Account } from '../account.ts'
 
 /**
  * Who runs PostgreSQL. It refuses to run as root, so root lends it to `postgres`, or to `nobody` where there is no such
@@ -25,22 +20,4 @@ export function postgresAccount(): Account | undefined {
       'PostgreSQL refuses to run as root, and this system has no account to lend it to',
     hint: 'run this as another user, or add the account: useradd --system postgres',
   })
-}
-
-/** Whether an account may enter a directory (every directory above it, too) or read a file in one. */
-export function mayReach(path: string, account: Account | undefined): boolean {
-  if (account === undefined) {
-    try {
-      accessSync(path, constants.R_OK)
-      return true
-    } catch {
-      return false
-    }
-  }
-  for (let at = path; ; at = dirname(at)) {
-    const { mode, uid, gid } = statSync(at)
-    const shift = uid === account.uid ? 6 : gid === account.gid ? 3 : 0
-    if (((mode >> shift) & 1) === 0) return false
-    if (at === dirname(at)) return true
-  }
 }

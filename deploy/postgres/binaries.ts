@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { SallyportError } from '../../protocols/kit/errors.ts'
-import { mayReach, type Account } from './account.ts'
+import { mayReach, type Account } from '../account.ts'
 
 export interface PostgresBinaries {
   readonly postgres: string

@@ -21,7 +21,7 @@ const readyShape = z.strictObject({
   caFile: z.string(),
   proxy: z.strictObject({
     host: z.literal('127.0.0.1'),
-    ports: z.strictObject({ postgres: z.int().positive() }),
+    ports: z.strictObject({ postgres: z.int().positive(), ssh: z.int().positive() }),
   }),
   people: z.array(
     z.strictObject({ email: z.email(), password: z.string().min(8), home: z.string() }),

@@ -76,6 +76,7 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   proxySegments: ['proxy'],
   proxyBlob: ['proxy'],
   proxyQuarantine: ['proxy'],
+  sshAuthorities: ['engineer', 'admin', 'auditor'],
   sshKeys: ['engineer', 'admin', 'auditor'],
   sshKeyAdd: ['engineer', 'admin'],
   sshKeyRemove: ['engineer', 'admin'],

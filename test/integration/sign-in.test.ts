@@ -29,7 +29,7 @@ describe.each(['demo', 'foreign'] as const)('a %s provider', (flavour) => {
   beforeAll(async () => {
     provider = await startProviderSite(flavour)
     const databaseUrl = flavour === 'demo' ? {} : { databaseUrl: await server.createDatabase() }
-    const proxyAddress = { host: '127.0.0.1', port: 15_432 }
+    const proxyAddress = { host: '127.0.0.1', ports: { postgres: 15_432 } }
     site = await startTestControl({ login: provider.settings, proxyAddress, ...databaseUrl })
     anyone = open()
   })

@@ -3,7 +3,8 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { installCommand, missingPackages } from '../debian-packages.ts'
+import { installCommand } from '../../deploy/install-packages.ts'
+import { missingPackages } from '../debian-packages.ts'
 import { add, countsOfCheck, countsOfReport, summaryOf } from '../test-counts.ts'
 
 describe('counting', () => {

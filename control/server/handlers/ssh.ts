@@ -10,6 +10,7 @@ import { ownScope, type Handlers } from '../handlers.ts'
 import { createRateLimit } from '../rate-limit.ts'
 
 type SshRoute =
+  | 'sshAuthorities'
   | 'sshKeys'
   | 'sshKeyAdd'
   | 'sshKeyRemove'
@@ -39,7 +40,15 @@ export function sshHandlers(
   const countHost = createRateLimit({ clock, windowMs, ...hostsMax })
   const countBegun = createRateLimit({ clock, windowMs, ...begunMax })
   let waiting = 0
+  const { sshAuthorityLines: lines } = control.keys
   return {
+    async sshAuthorities() {
+      return {
+        people: [...lines['ssh-people']],
+        hosts: [...lines['ssh-hosts']],
+        upstream: [...lines['ssh-upstream']],
+      }
+    },
     sshKeys: ({ caller }, { query }) => listSshKeys(control, ownScope(caller), query),
     sshKeyAdd: (request, { body }) => addSshKey(control, actorOf(request), body),
     async sshKeyRemove(request, { params }) {

@@ -9,7 +9,7 @@ import { readDemoOptions } from '../../../deploy/demo/options.ts'
 import { awaitLeftovers, writePids } from '../../../deploy/leftovers.ts'
 import { lockDirectory } from '../../../deploy/lock.ts'
 import { freePort } from '../../../deploy/ports.ts'
-import { mayReach } from '../../../deploy/postgres/account.ts'
+import { mayReach } from '../../../deploy/account.ts'
 import { readStartOptions } from '../../../deploy/start-options.ts'
 import { systemClock as clock } from '../../../protocols/kit/clock.ts'
 
