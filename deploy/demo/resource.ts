@@ -5,6 +5,7 @@ import { sealedSecretsIn, writeSealedSecrets } from '../../control/api/sealed-se
 import type { Level } from '../../protocols/session.ts'
 import type { Cluster } from '../postgres/cluster.ts'
 import { accounts, shopDatabase } from './shop.ts'
+import { web1Resource, web1Rule, type Web1 } from './web1.ts'
 
 export const resourceName = 'orders-db'
 const secretPath = (level: Level): string => `${resourceName}/${level}`
@@ -14,6 +15,7 @@ export function bindSecrets(
   proxyDirectory: string,
   cluster: Cluster,
   passwords: ReadonlyMap<Level, string>,
+  web1: Web1 | undefined,
 ): void {
   const { file, keyFile } = sealedSecretsIn(proxyDirectory)
   const secrets = new Map([...passwords].map(([level, text]) => [secretPath(level), text]))
@@ -27,15 +29,19 @@ secrets:
     tls: verify-full
     caFile: orders-db-ca.pem
     levels: [${Object.keys(accounts).join(', ')}]
-`
+${web1 === undefined ? '' : web1Rule(web1)}`
   writeFileSync(join(proxyDirectory, 'policy.yaml'), policy, { mode: 0o600 })
   // Who stops a demo does not want to wait for the psql that is still open in another window.
   const configuration = 'limits: { drainMs: 1000 }\n'
   writeFileSync(join(proxyDirectory, 'proxy.yaml'), configuration, { mode: 0o600 })
 }
 
-/** Tells control about the resource: its address and accounts, and references instead of secrets. */
-export async function applyResource(api: ApiClient, cluster: Cluster): Promise<void> {
+/** Tells control about the resources: addresses and accounts, and references instead of secrets. */
+export async function applyResources(
+  api: ApiClient,
+  cluster: Cluster,
+  web1: Web1 | undefined,
+): Promise<void> {
   const levels = Object.fromEntries(
     Object.entries(accounts).map(([level, account]) => [
       level,
@@ -56,6 +62,7 @@ export async function applyResource(api: ApiClient, cluster: Cluster): Promise<v
             owner: 'shop-team@example.test',
             description: 'Orders, customers and payments of the shop (database: shop)',
           },
+          ...(web1 === undefined ? [] : [web1Resource(web1)]),
         ],
       },
     },

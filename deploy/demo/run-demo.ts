@@ -10,6 +10,7 @@ import { prepareCluster, type Cluster } from '../postgres/cluster.ts'
 import { clusterPlace } from '../postgres/place.ts'
 import { preparePackages } from '../prepare-packages.ts'
 import { startSite, type Site } from '../site.ts'
+import { findSshd, type FoundSshd } from '../ssh/find-sshd.ts'
 import { createSupervisor } from '../supervisor.ts'
 import { applyFlows } from './flows.ts'
 import type { DemoOptions } from './options.ts'
@@ -20,8 +21,9 @@ import {
 } from './identity-files.ts'
 import { adminEmail, adminGroups, signPeopleIn, type DemoPerson } from './people.ts'
 import { sallyCommand, withPasswords, type DemoReady } from './ready-file.ts'
-import { applyResource, bindSecrets } from './resource.ts'
+import { applyResources, bindSecrets } from './resource.ts'
 import { openShop } from './shop.ts'
+import { startWeb1, web1Directory, type Web1, type Web1Context } from './web1.ts'
 
 export const demoDomain = 'access.localhost'
 const host = '127.0.0.1'
@@ -31,6 +33,8 @@ const usualPorts = {
   ssh: 12_222,
   database: 25_432,
   login: 8_444,
+  sshd: 22_222,
+  page: 28_080,
 } as const
 /** Certificates of people last eight hours; the homes of a demo are never signed out. */
 const renewMs = 2 * 3_600_000
@@ -59,8 +63,10 @@ export async function runDemo(
     },
   })
   let renewal: Timer | undefined
+  let web1: Web1 | undefined
   const stop = async (): Promise<void> => {
     renewal?.cancel()
+    web1?.close()
     await supervisor.stop()
     if (options.directory === undefined) removeAll(directory)
     lock.close()
@@ -75,12 +81,15 @@ export async function runDemo(
       postgres: await port(usualPorts.postgres),
       ssh: await port(usualPorts.ssh),
       database: await port(usualPorts.database),
+      sshd: await port(usualPorts.sshd),
+      page: await port(usualPorts.page),
       login: await freePort(
         keptPort(directory) ?? (options.randomPorts ? undefined : usualPorts.login),
       ),
     }
     const login = await prepareIdentityProvider(directory, ports.login, clock)
     preparePackages(announce)
+    const sshd = findSshd(announce)
     announce('starting PostgreSQL, control and its store, and an identity provider')
     const [database, site] = await Promise.all([
       startDatabase(directory, ports.database, supervisor, clock, announce),
@@ -99,10 +108,12 @@ export async function runDemo(
       }),
       supervisor.start(login.program),
     ])
-    bindSecrets(site.paths.proxy, database.cluster, database.passwords)
-    const fill = () => fillControl(site, database.cluster, { directory, provider: login, announce })
+    web1 = await openWeb1(site, sshd, { directory, ports, supervisor, clock, announce })
+    bindSecrets(site.paths.proxy, database.cluster, database.passwords, web1)
+    const fill = () =>
+      fillControl(site, database.cluster, web1, { directory, provider: login, announce })
     const people = await fill()
-    announce('people are signed in and orders-db is known; starting the proxy')
+    announce('people are signed in and resources are known; starting the proxy')
     await site.startProxy()
     const renew = (): void => {
       renewal = clock.startTimer(renewMs, () => {
@@ -142,9 +153,27 @@ async function startDatabase(
   return { cluster, passwords: await openShop(cluster) }
 }
 
+async function openWeb1(
+  site: Site,
+  found: FoundSshd | undefined,
+  {
+    ports,
+    ...context
+  }: Omit<Web1Context, 'api' | 'found'> & { ports: { sshd: number; page: number } },
+): Promise<Web1 | undefined> {
+  if (found === undefined) return undefined
+  const api = site.openApi()
+  try {
+    return await startWeb1(ports, { ...context, api, found })
+  } finally {
+    api.close()
+  }
+}
+
 async function fillControl(
   site: Site,
   cluster: Cluster,
+  web1: Web1 | undefined,
   place: {
     readonly directory: string
     readonly provider: PreparedIdentityProvider
@@ -161,7 +190,7 @@ async function fillControl(
       provider: place.provider,
       announce: place.announce,
     })
-    await applyResource(api, cluster)
+    await applyResources(api, cluster, web1)
     await applyFlows(api)
     return people
   } finally {
@@ -205,6 +234,6 @@ function temporaryDirectory(): string {
 
 /** The directory of an ephemeral demo, and what it had elsewhere. */
 function removeAll(directory: string): void {
-  removePlace(directory, 'postgres')
+  for (const name of ['postgres', web1Directory]) removePlace(directory, name)
   rmSync(directory, { recursive: true, force: true })
 }

@@ -1,0 +1,123 @@
+/** The demo's SSH resource: a host with two accounts, a site to look at and a log that grows. */
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import type { ApiClient } from '../../control/api/client.ts'
+import type { Clock } from '../../protocols/kit/clock.ts'
+import { placeFor } from '../place.ts'
+import type { FoundSshd } from '../ssh/find-sshd.ts'
+import { prepareSshd, sshdAccounts } from '../ssh/sshd.ts'
+import type { Supervisor } from '../supervisor.ts'
+import { fillHomes, growLog, homeOf } from './web1-homes.ts'
+
+const host = '127.0.0.1'
+/** The account behind each level. */
+const accountOf = { read: 'viewer', admin: 'operator' } as const
+export const web1Directory = 'web1'
+const secret = 'certificate:web1'
+
+export interface Web1 {
+  readonly hostKeyLine: string
+  readonly ports: Web1Ports
+  readonly accounts: Readonly<Record<keyof typeof accountOf, string>>
+  /** Ends what grows and answers there; the server itself is the supervisor's. */
+  close(): void
+}
+
+interface Web1Ports {
+  readonly sshd: number
+  /** Of a page of the site, which is reached through a declared tunnel only. */
+  readonly page: number
+}
+
+export interface Web1Context {
+  /** Of the demo. */
+  readonly directory: string
+  readonly api: ApiClient
+  readonly found: FoundSshd
+  readonly supervisor: Supervisor
+  readonly clock: Clock
+  readonly announce: (line: string) => void
+}
+
+/**
+ * Starts it; it takes the certificates of control's upstream authority, and nothing else. Undefined, and said, where it could lend nobody
+ * but root.
+ */
+export async function startWeb1(ports: Web1Ports, context: Web1Context): Promise<Web1 | undefined> {
+  const { directory, api, found, supervisor, clock, announce } = context
+  const { upstream } = await api.call('sshAuthorities')
+  const { username, uid, gid } = userInfo()
+  if (uid === 0 && found.nssWrapper === undefined) {
+    announce('there is no web1: apt-get install libnss-wrapper')
+    return undefined
+  }
+  // Any id that is not root's stands for those of the accounts.
+  const stranger = uid === 0 ? { uid: 65_534, gid: 65_534 } : undefined
+  const place = placeFor(directory, web1Directory, stranger)
+  const names = Object.values(accountOf)
+  const homes = new Map(names.map((name) => [name, homeOf(place, name)]))
+  const accounts = sshdAccounts(found, homes, { username, uid, gid })
+  fillHomes(place, accounts)
+  const server = prepareSshd({
+    ...{ found, port: ports.sshd, accounts, authorities: upstream },
+    directory: join(directory, 'sshd'),
+    publicDirectory: join(place, 'names'),
+    logFile: join(directory, 'logs', 'sshd.log'),
+  })
+  await supervisor.start(server.program)
+  const log = growLog(place, clock)
+  const page = createServer((_request, response) => response.end('web1 is well\n'))
+  page.listen(ports.page, host)
+  await once(page, 'listening')
+  const [viewer, operator] = [accounts[0]!.name, accounts.at(-1)!.name]
+  return {
+    hostKeyLine: server.hostKeyLine,
+    ports,
+    accounts: { read: viewer, admin: operator },
+    close() {
+      log.cancel()
+      page.close()
+      page.closeAllConnections()
+    },
+  }
+}
+
+/** The rule of the proxy's policy that lets it log in there. */
+export function web1Rule({ hostKeyLine, ports }: Web1): string {
+  return `  - reference: "${secret}"
+    addresses: ["${host}:${ports.sshd}"]
+    hostKeys: ["${hostKeyLine}"]
+    levels: [${Object.keys(accountOf).join(', ')}]
+`
+}
+
+/** As control knows it. */
+export function web1Resource({ hostKeyLine, ports, accounts }: Web1) {
+  return {
+    name: 'web1',
+    protocol: 'ssh' as const,
+    address: { host, port: ports.sshd },
+    levels: {
+      read: { account: accounts.read, secret },
+      admin: { account: accounts.admin, secret },
+    },
+    tags: { environment: 'demo' },
+    owner: 'shop-team@example.test',
+    description: 'The web server of the shop',
+    ssh: {
+      hostKeys: [hostKeyLine],
+      // A page that is not reachable otherwise: ssh -L 8080:localhost:<port> web1…
+      tunnels: [
+        {
+          host: 'localhost',
+          port: ports.page,
+          carries: 'http' as const,
+          levels: Object.keys(accountOf) as (keyof typeof accountOf)[],
+        },
+      ],
+      recording: { input: true },
+    },
+  }
+}
