@@ -114,6 +114,12 @@ describe('the demo', () => {
         hostname: 'orders-db.access.localhost',
         levels: ['read', 'write', 'delete', 'admin'],
       },
+      {
+        name: 'web1',
+        protocol: 'ssh',
+        hostname: 'web1.access.localhost',
+        levels: ['read', 'admin'],
+      },
     ])
     expect(demo.printed()).toContain('sally connect orders-db')
   })
@@ -194,7 +200,7 @@ describe('the demo', () => {
 
   it('leaves nothing behind when it is killed, and starts again on what is there', async () => {
     const running = pids()
-    expect(running).toHaveLength(4)
+    expect(running).toHaveLength(5)
     const grants = async (): Promise<string[]> => {
       const { output } = await sally('dev', 'grants', '--json')
       const parsed = JSON.parse(output) as { items: Grant[] }
