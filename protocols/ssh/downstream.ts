@@ -30,7 +30,7 @@ export interface Login {
 }
 
 /** What serves the channels of a login. */
-export interface Service extends ConnectionHandlers {
+export interface Serving extends ConnectionHandlers {
   /** Its connection exists now. */
   begin(connection: Connection): void
   /** The client is gone. Resolves when nothing of it is left. */
@@ -45,12 +45,12 @@ export function receive(
   place: Place,
   gate: Gate,
   host: Host,
-  serve: (login: Login) => Service,
+  serve: (login: Login) => Serving,
   handshakeDone: () => void,
 ): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   let connection: Connection | undefined
-  let service: Service | undefined
+  let service: Serving | undefined
   let identity: Identity | undefined
   let isShaking = true
   const shaken = (): void => {

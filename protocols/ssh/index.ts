@@ -26,7 +26,7 @@
  * Sources: RFC 4250–4256, 8308, 8332; PROTOCOL, PROTOCOL.certkeys, PROTOCOL.agent of OpenSSH.
  */
 import type { Engine } from '../engine.ts'
-import { receive, type Login, type Service } from './downstream.ts'
+import { receive, type Login, type Serving } from './downstream.ts'
 import { serveJump } from './downstream/jump.ts'
 import { serveSession } from './relay.ts'
 import { libraryReady } from './wire/library.ts'
@@ -49,8 +49,8 @@ export const ssh: Engine = {
       connection.destroy()
       return
     }
-    const serveInner = (login: Login): Service => serveSession(login, gate, host)
-    const serveOuter = (login: Login): Service =>
+    const serveInner = (login: Login): Serving => serveSession(login, gate, host)
+    const serveOuter = (login: Login): Serving =>
       login.resource === undefined
         ? serveJump(login, gate, host, serveInner)
         : serveSession(login, gate, host)

@@ -4,12 +4,14 @@ import { SallyportError, toSallyportError } from '../kit/errors.ts'
 import type { Cut, Session } from '../session.ts'
 import { wordsOf } from './downstream/authenticate.ts'
 import { tellChannel } from './downstream/told-channel.ts'
-import type { Login, Service } from './downstream.ts'
+import type { Login, Serving } from './downstream.ts'
+import { AgentChannel } from './relay/agent.ts'
 import { Drains } from './relay/flow.ts'
+import { openLocalTunnel, RemoteForwards } from './relay/forwards.ts'
 import { SessionChannel } from './relay/session-channel.ts'
 import { logIn, type LoggedIn } from './upstream.ts'
-import { disconnectReasons } from './wire.ts'
-import type { Connection, Opening } from './wire/connection.ts'
+import { disconnectReasons, openFailures } from './wire.ts'
+import type { Connection, ConnectionHandlers, Opening } from './wire/connection.ts'
 
 /** What the channels of a session share. */
 export interface Relayed {
@@ -18,6 +20,10 @@ export interface Relayed {
   readonly downstream: Connection
   readonly upstream: Connection
   readonly drains: Drains
+  /** The client asked for its agent on some channel, and may have it. */
+  agentWanted: boolean
+  /** Runs what looks at bytes. What it throws ends the session, whichever side they came from; then it is false: they do not pass. */
+  guard(look: () => void): boolean
 }
 
 /** A channel of a session, as its end sees it. */
@@ -25,20 +31,26 @@ export interface RelayedChannel {
   /** Says a line where somebody sees it and no program reads it. */
   notify(line: string): void
   /** Says why, and ends towards the client. */
-  farewell(cut: Cut): void
-  /** Ends what still runs at the resource. */
+  farewell(text: string): void
+  /** Asks what runs at the resource to end by itself. */
+  hangUp(): void
+  /** Ends what still runs there. */
   kill(): void
   /** Settles what is not settled. */
   abandon(): void
 }
 
 /** Asks for the session at once, so that it is there, or nearly, when the client opens its first channel. */
-export function serveSession(login: Login, gate: Gate, host: Host): Service {
+export function serveSession(login: Login, gate: Gate, host: Host): Serving {
   const { transport, place, resource, wanted } = login
   let downstream: Connection
   let relayed: Relayed | undefined
+  let forwards: RemoteForwards | undefined
+  let isFailed = false
+  const failed = Promise.withResolvers<SallyportError>()
   let refusal: string | undefined
   const waiting: Opening[] = []
+  const requests: Parameters<ConnectionHandlers['globalRequest']>[] = []
   const channels = new Set<RelayedChannel>()
   const gone = new AbortController()
   const clientClosed = new Promise<void>((resolve) => {
@@ -52,6 +64,10 @@ export function serveSession(login: Login, gate: Gate, host: Host): Service {
     else openChannel(relayed, opening, channels)
   }
   const serveWaiting = (): void => {
+    for (const [name, payload, answer] of requests.splice(0)) {
+      if (forwards === undefined) answer(false)
+      else forwards.request(name, payload, answer)
+    }
     for (const opening of waiting.splice(0)) serve(opening)
   }
   const refuse = (error: SallyportError): void => {
@@ -63,6 +79,23 @@ export function serveSession(login: Login, gate: Gate, host: Host): Service {
       transport.disconnect(disconnectReasons.byApplication, wordsOf(error)),
     )
     gone.signal.addEventListener('abort', () => timer.cancel(), { once: true })
+  }
+
+  /** What the resource opens: connections to where it was asked to listen, and the agent. */
+  const fromUpstream: ConnectionHandlers = {
+    open(opening) {
+      if (opening.type === 'forwarded-tcpip' && forwards !== undefined) forwards.open(opening)
+      else if (opening.type === 'auth-agent@openssh.com' && relayed?.agentWanted === true) {
+        const channel: AgentChannel = new AgentChannel(relayed, gate, opening, () =>
+          channels.delete(channel),
+        )
+        channels.add(channel)
+      } else opening.refuse(openFailures.administrativelyProhibited, 'nobody asked for that')
+    },
+    globalRequest: (_name, _payload, answer) => answer(false),
+  }
+  const notify = (line: string): void => {
+    for (const channel of channels) channel.notify(line)
   }
 
   const run = async (): Promise<void> => {
@@ -78,14 +111,9 @@ export function serveSession(login: Login, gate: Gate, host: Host): Service {
     const detach = session.attach(place.socket)
     let upstream: LoggedIn
     try {
-      const handlers = {
-        open: (opening: Opening) => opening.refuse(1, 'nothing is opened this way'),
-        globalRequest: (_name: string, _payload: Buffer, answer: (granted: boolean) => void) =>
-          answer(false),
-      }
       upstream = await logIn(
         session,
-        handlers,
+        fromUpstream,
         host,
         AbortSignal.any([gone.signal, session.signal]),
       )
@@ -99,7 +127,7 @@ export function serveSession(login: Login, gate: Gate, host: Host): Service {
     try {
       await converse(session, upstream)
     } finally {
-      for (const channel of channels) channel.abandon()
+      for (const channel of [...channels]) channel.abandon()
       upstream.leave()
       // The session's end destroys its sockets: what was said must be on its way first.
       await within(host, Promise.all([clientClosed, upstream.closed]))
@@ -109,14 +137,33 @@ export function serveSession(login: Login, gate: Gate, host: Host): Service {
   const converse = async (session: Session, upstream: LoggedIn): Promise<void> => {
     const drains = new Drains()
     session.onDrain((target) => drains.drained(target))
-    session.opened((line) => {
-      for (const channel of channels) channel.notify(line)
-    })
-    relayed = { session, host, downstream, upstream: upstream.connection, drains }
+    session.opened(notify)
+    relayed = {
+      ...{ session, host, downstream, upstream: upstream.connection, drains },
+      agentWanted: false,
+      guard(look) {
+        if (isFailed) return false
+        try {
+          look()
+        } catch (error) {
+          isFailed = true
+          failed.resolve(toSallyportError(error))
+        }
+        return !isFailed
+      },
+    }
+    forwards = new RemoteForwards(relayed, channels, notify)
     serveWaiting()
-    const end = await firstOf(gone.signal, session.signal, upstream.closed)
+    const end = await firstOf(gone.signal, session.signal, upstream.closed, failed.promise)
+    if (end.side === 'proxy') {
+      session.end('client-failed', end.error)
+      host.log.warn({ code: end.error.code, why: end.error.message }, 'session ended')
+      await farewell(end.error.clientMessage, end.error.hint ?? '')
+      return
+    }
     if (end.side === 'cut') {
-      await farewell(session.signal.reason as Cut)
+      const { message, hint } = session.signal.reason as Cut
+      await farewell(message, hint)
       return
     }
     if (end.side === 'client') {
@@ -128,13 +175,18 @@ export function serveSession(login: Login, gate: Gate, host: Host): Service {
   }
 
   /** The client is told at once; what runs at the resource has half of the farewell to end by itself. */
-  const farewell = async (cut: Cut): Promise<void> => {
-    for (const channel of channels) channel.farewell(cut)
-    transport.disconnect(disconnectReasons.byApplication, `${cut.message}. ${cut.hint}`)
+  const farewell = async (message: string, hint: string): Promise<void> => {
+    const text = `${message}. ${hint}`
+    for (const channel of [...channels]) {
+      channel.farewell(text)
+      channel.hangUp()
+    }
     await new Promise<void>((resolve) => {
       host.clock.startTimer(host.limits.farewellMs / 2, resolve)
     })
-    for (const channel of channels) channel.kill()
+    for (const channel of [...channels]) channel.kill()
+    // Not before: a client throws away what it has not shown yet when it is disconnected.
+    transport.disconnect(disconnectReasons.byApplication, text)
   }
 
   return {
@@ -143,7 +195,12 @@ export function serveSession(login: Login, gate: Gate, host: Host): Service {
       whole = run().catch((error: unknown) => refuse(toSallyportError(error)))
     },
     open: serve,
-    globalRequest: (_name, _payload, answer) => answer(false),
+    globalRequest(name, payload, answer) {
+      const isForward = name === 'tcpip-forward' || name === 'cancel-tcpip-forward'
+      if (!isForward || refusal !== undefined) answer(false)
+      else if (forwards === undefined) requests.push([name, payload, answer])
+      else forwards.request(name, payload, answer)
+    },
     async end(error) {
       gone.abort(new SallyportError('protocol-violation', 'the client left', { cause: error }))
       await whole
@@ -159,17 +216,23 @@ function openChannel(relayed: Relayed, opening: Opening, channels: Set<RelayedCh
     channels.add(channel)
     return
   }
-  opening.refuse(1, 'that is not possible here')
+  if (opening.type === 'direct-tcpip') openLocalTunnel(relayed, opening, channels)
+  else {
+    const text = `${opening.type} is not possible through this proxy`
+    opening.refuse(openFailures.administrativelyProhibited, text)
+  }
 }
 
 type End =
   | { readonly side: 'cut' }
+  | { readonly side: 'proxy'; readonly error: SallyportError }
   | { readonly side: 'client' | 'upstream'; readonly error: Error | undefined }
 
 function firstOf(
   gone: AbortSignal,
   cut: AbortSignal,
   upstreamClosed: Promise<Error | undefined>,
+  failed: Promise<SallyportError>,
 ): Promise<End> {
   return new Promise((resolve) => {
     const onCut = (): void => resolve({ side: 'cut' })
@@ -181,6 +244,7 @@ function firstOf(
     if (gone.aborted) onGone()
     cut.addEventListener('abort', onCut, { once: true })
     gone.addEventListener('abort', onGone, { once: true })
+    void failed.then((error) => resolve({ side: 'proxy', error }))
     void upstreamClosed.then((error) => resolve({ side: 'upstream', error }))
   })
 }

@@ -301,9 +301,10 @@ function createFakeSession(
     get borrowed() {
       return borrowed
     },
-    borrow() {
+    borrow(of = 'resource') {
       borrowed = true
-      return Promise.resolve({ account: options.account, secret })
+      const given = of === 'resource' ? secret : new Secret(options.secret)
+      return Promise.resolve({ account: options.account, secret: given })
     },
     attach(downstream) {
       sockets.add(downstream)

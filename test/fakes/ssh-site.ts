@@ -22,7 +22,7 @@ export interface Ran {
   readonly err: string
 }
 
-export interface SshSite {
+export interface SshSite extends AsyncDisposable {
   readonly gate: FakeGate
   readonly server: EngineServer
   /** Where its files are: `id`, `id-cert.pub`, `config`. */
@@ -110,17 +110,18 @@ export async function startSshSite(
     client.stdin.end(input)
     return await ranToEnd(client)
   }
+  const close = async (): Promise<void> => {
+    await server.close()
+    rmSync(folder, { recursive: true, force: true })
+    if (options.certificates === undefined) certificates.remove()
+  }
   return {
-    ...{ gate, server, folder, start, run },
+    ...{ gate, server, folder, start, run, close },
+    [Symbol.asyncDispose]: close,
     options: base,
     direct: `sallyport~web1@${domain}`,
     jumped: `web1.${domain}`,
     ssh: (args, input) => run('ssh', args, input),
-    async close() {
-      await server.close()
-      rmSync(folder, { recursive: true, force: true })
-      if (options.certificates === undefined) certificates.remove()
-    },
   }
 }
 

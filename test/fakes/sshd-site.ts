@@ -2,8 +2,8 @@
  * A real sshd of Debian's with a configuration, keys and authorities of its own, a private port and nothing of the machine's. Runs as root or
  * as anybody; sessions are of whoever runs the test.
  */
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -30,14 +30,33 @@ export interface SshdOptions {
   readonly lines?: readonly string[]
   /** Shows a certificate for these names instead of a bare key. */
   readonly hostCertificateFor?: readonly string[]
+  /** Default: whoever runs the test. */
+  readonly account?: string
+}
+
+/**
+ * Somebody who is not root: sshd passes signals on only for such. Made where there is none yet; whoever runs the test, if that is not root
+ * (then sshd passes none, because it has no other user to pass them as).
+ */
+export function unprivilegedAccount(): string {
+  if (process.getuid?.() !== 0) return userInfo().username
+  const name = 'sallyport-test'
+  if (spawnSync('id', [name]).status !== 0) {
+    // `*`: no password fits, and yet sshd does not call the account locked.
+    const usual = ['--system', '--home-dir', '/', '--shell', '/bin/sh', '--password', '*']
+    execFileSync('useradd', [...usual, name])
+  }
+  return name
 }
 
 export async function startSshd(options: SshdOptions = {}): Promise<SshdSite> {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-sshd-'))
-  const account = userInfo().username
+  const account = options.account ?? userInfo().username
+  // Another account has to read the keys.
+  chmodSync(folder, 0o755)
   for (const name of ['host', 'host-ca', 'user-ca', 'client']) makeKey(folder, name)
   const at = (name: string): string => join(folder, name)
-  writeFileSync(at('authorized_keys'), readFileSync(at('client.pub')), { mode: 0o600 })
+  writeFileSync(at('authorized_keys'), readFileSync(at('client.pub')), { mode: 0o644 })
   if (options.hostCertificateFor !== undefined) {
     const names = options.hostCertificateFor.join(',')
     const sign = ['-q', '-s', at('host-ca'), '-I', 'host', '-h', '-n', names, '-V', '-1m:+1h']

@@ -58,7 +58,7 @@ export class Authentication {
     }
     switch (type) {
       case messages.serviceRequest:
-        this.#startService(payload)
+        this.#grantUserauth(payload)
         break
       case messages.userauthRequest:
         this.#request(payload)
@@ -77,7 +77,7 @@ export class Authentication {
     this.#signIn?.abort()
   }
 
-  #startService(payload: Buffer): void {
+  #grantUserauth(payload: Buffer): void {
     const name = readSshText(new ByteReader(payload, 1), 64)
     if (name !== 'ssh-userauth' || this.#service) throw violation('that service')
     this.#service = true

@@ -3,7 +3,7 @@ import type { Gate, Host } from '../../engine.ts'
 import { ByteReader } from '../../kit/byte-reader.ts'
 import { readSshString } from '../../kit/ssh-wire.ts'
 import type { Cut } from '../../session.ts'
-import { receive, type Login, type Service } from '../downstream.ts'
+import { receive, type Login, type Serving } from '../downstream.ts'
 import { disconnectReasons, openFailures } from '../wire.ts'
 import { ChannelStream } from '../wire/channel-stream.ts'
 import type { Opening } from '../wire/connection.ts'
@@ -17,8 +17,8 @@ export function serveJump(
   login: Login,
   gate: Gate,
   host: Host,
-  serve: (inner: Login) => Service,
-): Service {
+  serve: (inner: Login) => Serving,
+): Serving {
   const { identity, transport, place } = login
   const inner = new Set<Promise<void>>()
   const onRevoked = (): void => {

@@ -17,6 +17,8 @@ export interface ChannelActivity {
   readonly text?: Buffer
   /** `host:port` of a tunnel. */
   readonly target?: string
+  /** `text` lacks what was a credential. */
+  readonly isRedacted?: boolean
 }
 
 /** A text so long goes into a blob, and its beginning into the record. */
@@ -42,6 +44,7 @@ export function reportChannel(
       fields.bytes('text', text, 0, blob === undefined ? text.length : beginningBytes)
       // The bytes stand as they were sent; who shows them has to know that they are no text.
       if (!isUtf8(text)) fields.utf8('encoding', 'bytes')
+      if (activity.isRedacted === true) fields.empty('redacted')
       fields.utf8('operation', activity.operation)
       fields.utf8('channel', String(activity.channel))
       if (activity.target !== undefined) fields.utf8('target', activity.target)

@@ -1,12 +1,12 @@
 /** One channel of type `session` (RFC 4254, chapter 6): a shell, a command or a subsystem, with all that is asked of it. */
 import { SallyportError } from '../../kit/errors.ts'
-import type { Cut } from '../../session.ts'
 import { leaveChannel } from '../downstream/told-channel.ts'
 import type { Relayed, RelayedChannel } from '../relay.ts'
 import { exitSignal, stderrType } from '../wire.ts'
 import type { Channel, ChannelHandlers } from '../wire/channel.ts'
 import type { Opening } from '../wire/connection.ts'
 import { Flow } from './flow.ts'
+import { reportEnvironment } from './environment.ts'
 import { Program } from './program.ts'
 import {
   readEnvironment,
@@ -56,10 +56,10 @@ export class SessionChannel implements RelayedChannel {
     this.#program.mark(line)
   }
 
-  farewell(cut: Cut): void {
+  farewell(why: string): void {
     if (this.#isDone) return
     const client = this.#client
-    const text = `sallyport: ${cut.message}. ${cut.hint}`
+    const text = `sallyport: ${why}`
     client.dropWaiting()
     // A full-screen program has the terminal: back to the plain screen, so that the line stays to be read.
     if (this.#terminal === undefined) this.#say(`${text}\r\n`, stderrType)
@@ -104,10 +104,6 @@ export class SessionChannel implements RelayedChannel {
   }
 
   #refused(text: string): void {
-    if (this.#clientClosed) {
-      this.#done()
-      return
-    }
     leaveChannel(this.#client, `sallyport: the resource opens no channel: ${text}`, 255)
     this.#done()
   }
@@ -123,13 +119,18 @@ export class SessionChannel implements RelayedChannel {
     data: (bytes) =>
       this.#whenOpen((flow) => {
         if (this.#program === undefined) throw tooEarly()
-        flow.up(bytes, this.#program.fromClient(bytes))
+        const program = this.#program
+        let isTaken = true
+        const passes = this.#relayed.guard(() => {
+          isTaken = program.fromClient(bytes)
+        })
+        if (passes) flow.up(bytes, isTaken)
       }),
     eof: () => this.#whenOpen((flow) => flow.eofUp()),
     closed: () => {
       this.#clientClosed = true
+      // Our own CLOSE waits for the resource's: how it ended may still come, and the client waits for that.
       this.#whenOpen((flow) => flow.closeUp())
-      this.#client.closeNow()
     },
     drained: () => this.#flow?.clientDrained(),
     request: (type, wantsReply, payload) => {
@@ -151,7 +152,7 @@ export class SessionChannel implements RelayedChannel {
         this.#pass(type, payload, answer, wantsReply)
         break
       case 'env':
-        readEnvironment(payload)
+        reportEnvironment(this.#relayed, readEnvironment(payload), this.#client.localId)
         this.#pass(type, payload, answer, wantsReply)
         break
       case 'shell':
@@ -168,8 +169,10 @@ export class SessionChannel implements RelayedChannel {
         break
       }
       case 'auth-agent-req@openssh.com':
-        if (session.ssh?.agentForwarding === true) this.#pass(type, payload, answer, wantsReply)
-        else answer(false)
+        if (session.ssh?.agentForwarding === true) {
+          this.#relayed.agentWanted = true
+          this.#pass(type, payload, answer, wantsReply)
+        } else answer(false)
         break
       default:
         if (passedUp.has(type)) this.#pass(type, payload, answer, wantsReply)
@@ -217,11 +220,16 @@ export class SessionChannel implements RelayedChannel {
       const flow = this.#flow
       if (flow === undefined || this.#program === undefined) return
       // RFC 4254, 5.2: standard error is the only kind there is.
-      if (extended > stderrType || this.#isDone) {
+      if (extended > stderrType || this.#isDone || this.#clientClosed) {
         flow.upstream.consumed(bytes.length)
         return
       }
-      flow.down(bytes, extended, this.#program.fromUpstream(bytes, extended))
+      const program = this.#program
+      let isTaken = true
+      const passes = this.#relayed.guard(() => {
+        isTaken = program.fromUpstream(bytes, extended)
+      })
+      if (passes) flow.down(bytes, extended, isTaken)
     },
     eof: () => this.#client.eof(),
     closed: () => {

@@ -1,0 +1,107 @@
+/** Port forwarding (RFC 4254, chapter 7): refused, unless the resource declares the destination for the level. */
+import { ByteReader } from '../../kit/byte-reader.ts'
+import { readSshString } from '../../kit/ssh-wire.ts'
+import type { Relayed, RelayedChannel } from '../relay.ts'
+import { openFailures } from '../wire.ts'
+import type { Opening } from '../wire/connection.ts'
+import {
+  declaredTunnel,
+  reportRefusedTunnel,
+  TunnelChannel,
+  tunnelRefusal,
+  type Destination,
+} from './tunnel.ts'
+
+const hostBytesMax = 1_024
+/** As OpenSSH's -R names them: all interfaces, or the loopback. */
+const listenNames: Readonly<Record<string, string>> = { '': '*', '0.0.0.0': '*', '::': '*' }
+
+/** A client's -L or -D. */
+export function openLocalTunnel(
+  relayed: Relayed,
+  opening: Opening,
+  channels: Set<RelayedChannel>,
+): void {
+  const destination = readDestination(opening.payload)
+  const target = nameOf(destination)
+  const tunnel = declaredTunnel(relayed, 'local', destination)
+  if (tunnel === undefined) {
+    reportRefusedTunnel(relayed, 'tunnel-local', target)
+    opening.refuse(openFailures.administrativelyProhibited, tunnelRefusal(relayed, target))
+    return
+  }
+  const channel: TunnelChannel = new TunnelChannel(relayed, tunnel, opening, target, () =>
+    channels.delete(channel),
+  )
+  channels.add(channel)
+}
+
+/** A client's -R: what the resource is asked to listen on. */
+export class RemoteForwards {
+  readonly #relayed: Relayed
+  readonly #channels: Set<RelayedChannel>
+  readonly #notify: (line: string) => void
+  readonly #listening = new Set<string>()
+
+  constructor(relayed: Relayed, channels: Set<RelayedChannel>, notify: (line: string) => void) {
+    this.#relayed = relayed
+    this.#channels = channels
+    this.#notify = notify
+  }
+
+  /** `tcpip-forward` or `cancel-tcpip-forward`. */
+  request(name: string, payload: Buffer, answer: (granted: boolean, payload?: Buffer) => void) {
+    const { session, upstream } = this.#relayed
+    const wanted = readListener(payload)
+    const target = nameOf(wanted)
+    const isCancel = name === 'cancel-tcpip-forward'
+    if (isCancel && !this.#listening.has(target)) {
+      answer(false)
+      return
+    }
+    if (declaredTunnel(this.#relayed, 'remote', wanted) === undefined) {
+      reportRefusedTunnel(this.#relayed, 'tunnel-remote', target)
+      // The refusal itself has no room for words.
+      this.#notify(tunnelRefusal(this.#relayed, target))
+      answer(false)
+      return
+    }
+    session.forwardCall(() =>
+      upstream.globalRequest(name, payload, (granted, given) => {
+        if (granted && isCancel) this.#listening.delete(target)
+        else if (granted) this.#listening.add(target)
+        answer(granted, given)
+      }),
+    )
+  }
+
+  /** A connection to where the resource listens. */
+  open(opening: Opening): void {
+    const wanted = readListener(opening.payload)
+    const target = nameOf(wanted)
+    const tunnel = declaredTunnel(this.#relayed, 'remote', wanted)
+    if (tunnel === undefined || !this.#listening.has(target)) {
+      opening.refuse(openFailures.administrativelyProhibited, 'nobody asked for that')
+      return
+    }
+    const channel: TunnelChannel = new TunnelChannel(
+      ...([this.#relayed, tunnel, opening, target, () => this.#channels.delete(channel)] as const),
+    )
+    this.#channels.add(channel)
+  }
+}
+
+function readDestination(payload: Buffer): Destination {
+  const reader = new ByteReader(payload)
+  const host = readSshString(reader, hostBytesMax).toString('utf8').toLowerCase()
+  return { host, port: reader.u32() }
+}
+
+function readListener(payload: Buffer): Destination {
+  const { host, port } = readDestination(payload)
+  return { host: listenNames[host] ?? host, port }
+}
+
+function nameOf({ host, port }: Destination): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}

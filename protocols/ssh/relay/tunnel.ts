@@ -1,0 +1,174 @@
+/** One forwarded connection (RFC 4254, chapter 7) to or from a destination that the resource declares. */
+import type { Outcome, OutcomeStatus } from '../../activity.ts'
+import type { Tunnel } from '../../session.ts'
+import type { ChannelObserver } from '../observe/channel-observer.ts'
+import { observeTunnel } from '../observe/sniff.ts'
+import { newOutcome, reportChannel } from '../observe/sources.ts'
+import type { Relayed, RelayedChannel } from '../relay.ts'
+import type { Channel, ChannelHandlers } from '../wire/channel.ts'
+import type { Opening } from '../wire/connection.ts'
+import { Flow } from './flow.ts'
+
+export interface Destination {
+  readonly host: string
+  readonly port: number
+}
+
+/** The declared tunnel to a destination, if there is one. Names are compared, never resolved: what they mean is the resource's matter. */
+export function declaredTunnel(
+  relayed: Relayed,
+  direction: Tunnel['direction'],
+  { host, port }: Destination,
+): Tunnel | undefined {
+  return relayed.session.ssh?.tunnels.find(
+    (tunnel) => tunnel.direction === direction && tunnel.host === host && tunnel.port === port,
+  )
+}
+
+/** Writes down that a tunnel was wanted and not given. */
+export function reportRefusedTunnel(relayed: Relayed, operation: string, target: string): void {
+  const { session, host } = relayed
+  const id = reportChannel(
+    session,
+    { kind: 'channel', operation, channel: 0, target },
+    host.limits.inlineTextBytesMax,
+  )
+  session.settle(id, { ...newOutcome(), status: 'skipped', errorCode: 'not-allowed' })
+}
+
+/** Why, and who can help: in the one place that OpenSSH shows for a refused -L. */
+export function tunnelRefusal({ session }: Relayed, target: string): string {
+  const { resource, level } = session.labels
+  return (
+    `${resource} declares no tunnel to ${target} at level ${level}; ` +
+    'connect to that host as a resource of its own (sally resources), or ask an admin to declare it'
+  )
+}
+
+export class TunnelChannel implements RelayedChannel {
+  readonly #relayed: Relayed
+  readonly #over: () => void
+  readonly #activity: number
+  readonly #outcome: Outcome = newOutcome()
+  readonly #startedMs: number
+  readonly #observer: ChannelObserver
+  #flow: Flow | undefined
+  #isSettled = false
+  #isLeaving = false
+
+  /** `opening` is the client's for a local tunnel, the resource's for a remote one; the other side is asked for its half. */
+  constructor(
+    relayed: Relayed,
+    tunnel: Tunnel,
+    opening: Opening,
+    target: string,
+    over: () => void,
+  ) {
+    const { session, host, upstream, downstream } = relayed
+    this.#relayed = relayed
+    this.#over = over
+    this.#startedMs = host.clock.monotonicMs()
+    this.#observer = observeTunnel(tunnel.carries, target)
+    this.#activity = reportChannel(
+      session,
+      { kind: 'channel', operation: `tunnel-${tunnel.direction}`, channel: 0, target },
+      host.limits.inlineTextBytesMax,
+    )
+    const isLocal = tunnel.direction === 'local'
+    const [mine, theirs] = isLocal
+      ? [this.#fromClient, this.#fromUpstream]
+      : [this.#fromUpstream, this.#fromClient]
+    const open = (): void =>
+      (isLocal ? upstream : downstream).open(opening.type, opening.payload, {
+        handlers: theirs,
+        opened: (channel) => {
+          const accepted = opening.accept(mine)
+          if (isLocal) this.#join(accepted, channel)
+          else this.#join(channel, accepted)
+        },
+        refused: ({ reason, text }) => {
+          opening.refuse(reason, text)
+          this.#outcome.errorText = text
+          this.#settle('error')
+        },
+      })
+    if (isLocal) session.forwardCall(open)
+    else open()
+  }
+
+  /** Nobody reads a tunnel. */
+  notify(): void {}
+
+  /** Stays open towards the client: the connection's end has room for words, and the end of a channel has none. */
+  farewell(): void {
+    this.#isLeaving = true
+    this.#settle('cancelled')
+  }
+
+  hangUp(): void {
+    this.#flow?.upstream.closeNow()
+  }
+
+  kill(): void {
+    this.hangUp()
+  }
+
+  abandon(): void {
+    this.#settle('cancelled')
+    this.#flow?.upstream.closeNow()
+    this.#flow?.end()
+  }
+
+  #join(client: Channel, upstream: Channel): void {
+    const { session, drains } = this.#relayed
+    this.#flow = new Flow(session, drains, client, upstream)
+  }
+
+  readonly #fromClient: ChannelHandlers = {
+    data: (bytes) => {
+      const passes = this.#relayed.guard(() => this.#observer.fromClient(bytes))
+      if (passes && !this.#isSettled) this.#flow?.up(bytes)
+    },
+    eof: () => this.#flow?.eofUp(),
+    closed: () => {
+      this.#flow?.closeUp()
+      this.#flow?.client.closeNow()
+    },
+    drained: () => this.#flow?.clientDrained(),
+    request: (_type, wantsReply) => {
+      if (wantsReply) this.#flow?.client.reserveReply()(false)
+    },
+  }
+
+  readonly #fromUpstream: ChannelHandlers = {
+    data: (bytes, extended) => {
+      const passes = this.#relayed.guard(() => this.#observer.fromUpstream(bytes))
+      if (passes && !this.#isSettled) this.#flow?.down(bytes, extended)
+    },
+    eof: () => this.#flow?.client.eof(),
+    closed: () => {
+      this.#settle('ok')
+      this.#flow?.upstream.closeNow()
+      if (!this.#isLeaving) this.#flow?.client.close()
+    },
+    drained: () => this.#flow?.upstreamDrained(),
+    request: (_type, wantsReply) => {
+      if (wantsReply) this.#flow?.upstream.reserveReply()(false)
+    },
+  }
+
+  #settle(status: OutcomeStatus): void {
+    if (this.#isSettled) return
+    this.#isSettled = true
+    this.#observer.end()
+    const { session, host } = this.#relayed
+    const outcome = this.#outcome
+    outcome.status = status
+    outcome.bytesUp = this.#flow?.bytesUp ?? 0
+    outcome.bytesDown = this.#flow?.bytesDown ?? 0
+    outcome.durationUs = Math.round((host.clock.monotonicMs() - this.#startedMs) * 1000)
+    session.settle(this.#activity, outcome)
+    this.#flow?.end()
+    this.#over()
+  }
+}
