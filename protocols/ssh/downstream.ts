@@ -50,7 +50,7 @@ export function receive(
 ): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   let connection: Connection | undefined
-  let service: Serving | undefined
+  let serving: Serving | undefined
   let identity: Identity | undefined
   let isShaking = true
   const shaken = (): void => {
@@ -59,7 +59,7 @@ export function receive(
     handshakeDone()
   }
   const leave = async (error: Error | undefined): Promise<void> => {
-    await service?.end(error)
+    await serving?.end(error)
     if (place.jump === undefined) identity?.[Symbol.dispose]()
   }
   const transport = new Transport(
@@ -89,7 +89,7 @@ export function receive(
       shaken()
       try {
         const route = nameLogin(user, place.jump?.resource)
-        service = serve({ place, transport, identity: found, ...route })
+        serving = serve({ place, transport, identity: found, ...route })
       } catch (thrown) {
         const error = toSallyportError(thrown)
         host.log.info({ code: error.code, why: error.message }, 'connection refused')
@@ -97,12 +97,12 @@ export function receive(
         return
       }
       const { clock, limits } = host
-      connection = new Connection(transport, service, {
+      connection = new Connection(transport, serving, {
         clock,
         channelsMax: limits.channelsMax,
         keepaliveMs: limits.keepaliveMs,
       })
-      service.begin(connection)
+      serving.begin(connection)
     },
   })
   transport.start()

@@ -88,9 +88,9 @@ export class Authentication {
     if (!this.#service) throw violation('authentication before its service')
     const reader = new ByteReader(payload, 1)
     const user = readSshString(reader, userBytesMax).toString('utf8')
-    const service = readSshText(reader, 64)
+    const wanted = readSshText(reader, 64)
     const method = readSshText(reader, 64)
-    if (service !== 'ssh-connection') throw violation('that service')
+    if (wanted !== 'ssh-connection') throw violation('that service')
     // What the gate was asked for one name must not come to count for another.
     if (this.#user !== undefined && this.#user !== user) throw violation('another user name')
     this.#user = user
