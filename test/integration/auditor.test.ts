@@ -150,7 +150,7 @@ test('only auditors watch, and who did is on record once', async () => {
     await site.sally('lead', 'audit', 'search', 'x'),
   ]) {
     expect(refused.code).toBe(3)
-    expect(refused.stderr).toMatch(/this is for auditors; you are (admin|engineer)/)
+    expect(refused.stderr).toMatch(/this is for auditors; you are an (admin|engineer)/)
   }
   expect(await actions()).toHaveLength(before)
   expect((await site.sally('auditor', 'sessions', 'watch', id)).code).toBe(0)
