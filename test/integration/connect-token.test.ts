@@ -164,10 +164,10 @@ describe('clients with a certificate see nothing of it', () => {
     expect(statSync(join(dev.home, 'key.pk8')).mode & 0o777).toBe(0o600)
     const user = `user=read~${stackResource}`
     const database = `dbname=${stackDatabase}`
-    const service = `service=${stackResource} ${user} ${database}`
-    const first = await run(python, ['test/clients/connect.py', service], environment)
+    const named = `service=${stackResource} ${user} ${database}`
+    const first = await run(python, ['test/clients/connect.py', named], environment)
     expect(first).toMatchObject({ code: 0, output: 'orders_read 42\n' })
-    const ran = await psql(environment, 'select current_user', service)
+    const ran = await psql(environment, 'select current_user', named)
     expect(ran).toMatchObject({ code: 0, output: 'orders_read\n' })
 
     expect((await write('--names')).code).toBe(0)
