@@ -1,6 +1,6 @@
 /**
- * Two replicas of control, each a process of its own, decide a thousand requests on one PostgreSQL: several people each
- * request, all at once, over HTTP by connections that stay open.
+ * Two replicas of control, each a process of its own, decide some three hundred requests (`SALLYPORT_LONG=1`: a thousand) on one
+ * PostgreSQL: several people each request, all at once, over HTTP by connections that stay open.
  */
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -21,7 +21,7 @@ import { resourceNamed, signIn, type TestCaller } from './running-control.ts'
 import { verifyControlChain } from './verify-control-chain.ts'
 
 const levels = ['read', 'write', 'delete', 'admin'] as const
-const peopleCount = 25
+const peopleCount = process.env['SALLYPORT_LONG'] === '1' ? 25 : 8
 const resourcesCount = 10
 const total = peopleCount * resourcesCount * levels.length
 const workers = 12
