@@ -25,7 +25,7 @@ export const helpTopics: Readonly<Record<string, string>> = {
     '  COLUMNS               how wide tables are, also where the output is no terminal',
     '  XDG_CACHE_HOME        where compiled code is kept (sallyport/code); ~/.cache if it is not set',
     '',
-    'A home has config.json, control-ca.pem, ca.pem, cert.pem, key.pem (0600) and audit-heads.json.',
+    'A home has config.json, control-ca.pem, ca.pem, cert.pem, key.pem (0600; key.pk8 is the same\nkey in DER, for pgjdbc) and audit-heads.json.',
   ].join('\n'),
   json: [
     'With --json the answer is one JSON value on standard output, and nothing else is said. Shapes are',

@@ -31,6 +31,8 @@ export interface HomeFiles {
   readonly serverAuthorities: string
   readonly certificate: string
   readonly key: string
+  /** The same key as PKCS #8 in DER: pgjdbc reads no other form, and libpq since 13 reads this one too. */
+  readonly keyDer: string
   /** Countersigned heads that `sally audit verify` has seen. */
   readonly auditHeads: string
 }
@@ -48,6 +50,7 @@ export function homeFiles(directory: string): HomeFiles {
     serverAuthorities: join(directory, 'ca.pem'),
     certificate: join(directory, 'cert.pem'),
     key: join(directory, 'key.pem'),
+    keyDer: join(directory, 'key.pk8'),
     auditHeads: join(directory, 'audit-heads.json'),
   }
 }
@@ -68,6 +71,7 @@ export function readHome(environment: NodeJS.ProcessEnv): Home {
   }
   const config = readConfig(files)
   readPrivateFile(files.key)
+  if (existsSync(files.keyDer)) readPrivateFile(files.keyDer)
   return { files, config }
 }
 

@@ -1,7 +1,8 @@
+import { createPrivateKey } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { writePrivateFile } from '../../protocols/kit/private-file.ts'
 import { refuseOpenToOthers } from './closed-to-others.ts'
-import { homeFiles, type HomeConfig } from './home.ts'
+import { homeFiles, type HomeConfig, type HomeFiles } from './home.ts'
 
 export interface IssuedFiles {
   readonly certificatePem: string
@@ -21,9 +22,16 @@ export function writeHome(
   // One that was there already may be a trap: in /tmp anybody can have made it.
   refuseOpenToOthers([directory])
   writePrivateFile(files.key, privateKeyPem)
+  writeKeyDer(files, privateKeyPem)
   // Each replaces what has its name; what a link there leads to stays as it is.
   writePrivateFile(files.certificate, issued.certificatePem)
   writePrivateFile(files.serverAuthorities, issued.serverAuthoritiesPem)
   writePrivateFile(files.controlAuthority, issued.controlAuthorityPem)
   writePrivateFile(files.config, `${JSON.stringify(config, null, 2)}\n`)
+}
+
+/** The key once more, as drivers of Java read it. */
+export function writeKeyDer(files: HomeFiles, privateKeyPem: string | Buffer): void {
+  const der = createPrivateKey(privateKeyPem).export({ type: 'pkcs8', format: 'der' })
+  writePrivateFile(files.keyDer, der)
 }

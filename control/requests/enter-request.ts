@@ -1,5 +1,6 @@
 /** What asking for access and asking for more time share. */
 import type { z } from 'zod'
+import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { requestMade } from '../api/request.ts'
 import type { Resource } from '../api/resource.ts'
 import { appendControlAction } from '../chain/append-action.ts'
@@ -17,6 +18,10 @@ const pendingMax = 100
 
 /** Grants of one person that they asked for and that live at a time. */
 const liveMax = 200
+
+/** What one person asks for in an hour, whatever became of it: each ask is a row, and an entry of the chain, for good. */
+export const askedInHourMax = 1_000
+const hourMs = 3_600_000
 
 /** Between the look at the certificate and now, they may have been revoked. */
 export function requireActive(person: HeldPerson | undefined): HeldPerson {
@@ -53,6 +58,16 @@ export async function requireRoom(sql: Sql, realm: string, request: KeptRequest)
       `${waiting.length} requests of yours wait already`,
       'take some back: sally requests, sally withdraw REQUEST',
     )
+  }
+  const [asked] = await sql.query<{ count: number }>(
+    'select count(*) as count from requests where realm = $1 and person_id = $2 and made_at_ms > $3',
+    [realm, request.personId, request.madeAtMs - hourMs],
+  )
+  if (asked!.count >= askedInHourMax) {
+    throw new SallyportError('rate-limited', `${asked!.count} requests of one person in an hour`, {
+      clientMessage: `you asked ${asked!.count} times within an hour`,
+      hint: 'wait, and look for the script that asks: sally requests --mine, sally token list',
+    })
   }
   const [live] = await sql.query<{ count: number }>(
     `select count(*) as count from grants where realm = $1 and person_id = $2

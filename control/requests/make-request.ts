@@ -9,7 +9,7 @@ import { enter, requireActive, requireRoom } from './enter-request.ts'
 
 /**
  * Asks for access. Where the flow approves automatically the grant starts now; request, grant, event and records are one
- * transaction. Rejects with `not-found`, `not-allowed`, `conflict` or `request-invalid`.
+ * transaction. Rejects with `not-found`, `not-allowed`, `conflict`, `rate-limited` or `request-invalid`.
  */
 export async function makeRequest(
   control: Control,

@@ -50,7 +50,7 @@ export async function authenticate(
 function requireRole(caller: PersonCaller, access: readonly Role[]): PersonCaller {
   if (!caller.roles.some((mine) => access.includes(mine))) {
     throw notAllowed(
-      `this is for ${access.join(' and ')}s; you are ${caller.roles.join(' and ') || 'none of them'}`,
+      `this is for ${access.map((role) => `${role}s`).join(' and ')}; you are ${caller.roles.map((role) => `${/^[aeiou]/.test(role) ? 'an' : 'a'} ${role}`).join(' and ') || 'none of them'}`,
       'ask an admin',
     )
   }

@@ -182,15 +182,19 @@ function createFakeSession(
     new Promise((resolve, reject) => {
       const socket = connect({ host: upstream.host, port: upstream.port, noDelay: true })
       sockets.add(socket)
-      socket.once('close', () => sockets.delete(socket))
-      socket.once('connect', () => resolve(socket))
-      socket.on('error', (error) =>
+      const fail = ({ message }: Error): void =>
         reject(
-          new SallyportError('upstream-unreachable', error.message, {
+          new SallyportError('upstream-unreachable', message, {
             clientMessage: 'the resource cannot be reached',
           }),
-        ),
-      )
+        )
+      socket.once('close', () => {
+        sockets.delete(socket)
+        // Given up by a cut before it was there: nothing else says so.
+        fail(new Error('given up'))
+      })
+      socket.once('connect', () => resolve(socket))
+      socket.on('error', fail)
     })
   let firstDial: Promise<Socket> | undefined = dial()
   firstDial.catch(() => {})

@@ -189,7 +189,7 @@ export async function startSite(
 }
 
 /** Looks until `check` holds. */
-export async function eventually(check: () => boolean | Promise<boolean>, withinMs = 5_000) {
+export async function eventually(check: () => boolean | Promise<boolean>, withinMs = 30_000) {
   const startedMs = Date.now()
   for (;;) {
     if (await check()) return

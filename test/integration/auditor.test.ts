@@ -129,7 +129,7 @@ test('a live session is watched statement by statement, and its cut is the last 
   // For people, and of a session that is over.
   const shown = await site.sally('auditor', 'sessions', 'watch', session.id)
   expect(shown.stdout).toMatch(/^dev@example\.test on orders-db, read, from .*; the grant ends in/)
-  expect(shown.stdout).toMatch(/left {2} +ok +1 rows .*watched-before/)
+  expect(shown.stdout).toMatch(/left {2} +ok +1 row .*watched-before/)
   expect(shown.stdout).toMatch(/error 22012 .*1\/0/)
   expect(shown.stdout.trimEnd().split('\n').at(-1)).toMatch(/^cut: cut-by-admin, after \d+s and 3/)
 })
@@ -150,7 +150,7 @@ test('only auditors watch, and who did is on record once', async () => {
     await site.sally('lead', 'audit', 'search', 'x'),
   ]) {
     expect(refused.code).toBe(3)
-    expect(refused.stderr).toMatch(/this is for auditors; you are (admin|engineer)/)
+    expect(refused.stderr).toMatch(/this is for auditors; you are an (admin|engineer)/)
   }
   expect(await actions()).toHaveLength(before)
   expect((await site.sally('auditor', 'sessions', 'watch', id)).code).toBe(0)

@@ -1,5 +1,4 @@
 /** One-time tokens through a real proxy with real clients: what each client sees, and that a token is good for one. */
-import { createPrivateKey } from 'node:crypto'
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Client } from 'pg'
@@ -75,15 +74,20 @@ const whoAmI = (environment: NodeJS.ProcessEnv) => psql(environment, 'select cur
 const sessions = async (): Promise<SessionView[]> =>
   (await stack.api.call('sessions', { query: { person: dev.email } })).items
 
+/** Java looks names up here instead of asking the system. */
+function hostsFile(): string {
+  const file = join(stack.directory, 'hosts')
+  writeFileSync(file, `127.0.0.1 ${host}\n`)
+  return file
+}
+
 /** For the driver of Java: its own file of hosts, and a key as it reads them. */
 function jdbc(...properties: string[]) {
-  const hosts = join(stack.directory, 'hosts')
-  writeFileSync(hosts, `127.0.0.1 ${host}\n`)
   const url = `jdbc:postgresql://${host}:${stack.proxyPort}/${stackDatabase}`
   return run(
     'java',
     [
-      `-Djdk.net.hosts.file=${hosts}`,
+      `-Djdk.net.hosts.file=${hostsFile()}`,
       ...['-cp', '/usr/share/java/postgresql.jar', 'test/clients/Connect.java', url],
       ...['sslmode=verify-full', `sslrootcert=${stack.caFile}`, ...properties],
     ],
@@ -139,39 +143,45 @@ describe('clients that know a password only', () => {
 
 describe('clients with a certificate see nothing of it', () => {
   test('pgjdbc', async () => {
-    const key = join(stack.directory, 'key.pk8')
-    const der = createPrivateKey(dev.keyPem).export({ type: 'pkcs8', format: 'der' })
-    writeFileSync(key, der, { mode: 0o600 })
     const ran = await jdbc(
       `user=read~${stackResource}`,
       `sslcert=${join(dev.home, 'cert.pem')}`,
-      `sslkey=${key}`,
+      `sslkey=${join(dev.home, 'key.pk8')}`,
     )
     expect(ran).toMatchObject({ code: 0, output: 'orders_read 42\n' })
   })
 
-  test('psycopg and psql, by a service file', async () => {
+  test('psql, psycopg and pgjdbc, by the service file that sally writes', async () => {
     const file = join(stack.directory, 'pg_service.conf')
-    writeFileSync(
-      file,
-      `[orders-db]
-host=${host}
-hostaddr=127.0.0.1
-port=${stack.proxyPort}
-dbname=${stackDatabase}
-user=read~${stackResource}
-sslmode=verify-full
-sslrootcert=${stack.caFile}
-sslcert=${join(dev.home, 'cert.pem')}
-sslkey=${join(dev.home, 'key.pem')}
-`,
-    )
     // A password that is set beside the certificate is never asked for.
     const environment = { PGSERVICEFILE: file, PGPASSWORD: 'sp1_nothing' }
-    const first = await run(python, ['test/clients/connect.py', 'service=orders-db'], environment)
+    const write = (...more: string[]) =>
+      run('control/cli/sally', ['pg-service', '--write', ...more], {
+        ...environment,
+        SALLY_HOME: dev.home,
+      })
+    expect(await write()).toMatchObject({ code: 0, output: `1 service in ${file}\n` })
+    expect(statSync(join(dev.home, 'key.pk8')).mode & 0o777).toBe(0o600)
+    const user = `user=read~${stackResource}`
+    const database = `dbname=${stackDatabase}`
+    const named = `service=${stackResource} ${user} ${database}`
+    const first = await run(python, ['test/clients/connect.py', named], environment)
     expect(first).toMatchObject({ code: 0, output: 'orders_read 42\n' })
-    const ran = await psql(environment, 'select current_user', 'service=orders-db')
+    const ran = await psql(environment, 'select current_user', named)
     expect(ran).toMatchObject({ code: 0, output: 'orders_read\n' })
+
+    expect((await write('--names')).code).toBe(0)
+    expect(readFileSync(file, 'utf8')).not.toContain('hostaddr')
+    const byJava = await run(
+      'java',
+      [
+        `-Djdk.net.hosts.file=${hostsFile()}`,
+        ...['-cp', '/usr/share/java/postgresql.jar', 'test/clients/Connect.java'],
+        ...[`jdbc:postgresql://?service=${stackResource}`, user, `PGDBNAME=${stackDatabase}`],
+      ],
+      environment,
+    )
+    expect(byJava).toMatchObject({ code: 0, output: 'orders_read 42\n' })
   })
 })
 

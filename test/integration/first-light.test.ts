@@ -86,8 +86,8 @@ describe('plain psql under a grant', () => {
   })
 
   test('goes on when the grant is extended', async () => {
-    const made = await grant('oncall', 'read', '3s')
-    const running = psql('oncall', "select pg_sleep(5), 'marker-extended'")
+    const made = await grant('oncall', 'read', '8s')
+    const running = psql('oncall', "select pg_sleep(9), 'marker-extended'")
     await wait(500)
     await site.sallyJson('admin', 'extend', made.id, '--for', '1m', '--reason', 'a test')
     const { code, stdout } = await running

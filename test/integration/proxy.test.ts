@@ -122,13 +122,23 @@ async function sleeping(): Promise<number> {
 const closedOf = (sessionId: string | undefined) =>
   control.entries.find((entry) => entry.type === 'session-closed' && entry.sessionId === sessionId)
 
+const areAlike = (ms: { unknown: number; forbidden: number }): boolean =>
+  Math.abs(ms.unknown - ms.forbidden) < 150
+
 describe('a proxy', () => {
   it('refuses the unknown and the forbidden alike', async () => {
     const unknown = await psql('select 1', 'nothing-db').done
     const forbidden = await psql('select 1').done
     expect(unknown.stderr.replaceAll('nothing-db', 'orders-db')).toBe(forbidden.stderr)
     expect(forbidden.stderr).toContain('access to "orders-db" is not granted')
-    expect(Math.abs(unknown.ms - forbidden.ms)).toBeLessThan(150)
+    // The quickest of each: a start of psql on a busy machine only ever adds.
+    const quickest = { unknown: unknown.ms, forbidden: forbidden.ms }
+    for (let tries = 0; tries < 10 && !areAlike(quickest); tries += 1) {
+      const next = await psql('select 1', 'nothing-db').done
+      quickest.unknown = Math.min(quickest.unknown, next.ms)
+      quickest.forbidden = Math.min(quickest.forbidden, (await psql('select 1').done).ms)
+    }
+    expect(quickest).toSatisfy(areAlike)
   })
 
   it('lets in under a grant, warns, cuts at its end, and proves it', async () => {

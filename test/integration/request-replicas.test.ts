@@ -1,44 +1,120 @@
-/** Two replicas of control decide a thousand requests on one PostgreSQL, several people each request, all at once. */
-import { mkdtempSync, rmSync } from 'node:fs'
+/**
+ * Two replicas of control, each a process of its own, decide some three hundred requests (`SALLYPORT_LONG=1`: a thousand) on one
+ * PostgreSQL: several people each request, all at once, over HTTP by connections that stay open.
+ */
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Client } from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createKeyAndRequest } from '../../certs/request.ts'
+import { createApiClient, type ApiClient } from '../../control/api/client.ts'
 import type { AccessRequest } from '../../control/api/request.ts'
-import type { Control } from '../../control/control.ts'
-import { approveRequest, denyRequest } from '../../control/requests/decide-request.ts'
-import { makeRequest } from '../../control/requests/make-request.ts'
-import { withdrawRequest } from '../../control/requests/withdraw-request.ts'
+import { readHome } from '../../control/cli/home.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
+import { startProviderSite, type ProviderSite } from '../fakes/provider-site.ts'
+import { startControlProcess, type ControlProcess } from '../faults/control-process.ts'
 import { startPostgresServer, type PostgresServer } from './postgres-server.ts'
 import { allLevels, flowNamed } from './requests-fixture.ts'
-import { resourceNamed, startTestControl, type RunningSite } from './running-control.ts'
+import { resourceNamed, signIn, type TestCaller } from './running-control.ts'
 import { verifyControlChain } from './verify-control-chain.ts'
 
 const levels = ['read', 'write', 'delete', 'admin'] as const
-const peopleCount = 25
+const peopleCount = process.env['SALLYPORT_LONG'] === '1' ? 25 : 8
 const resourcesCount = 10
 const total = peopleCount * resourcesCount * levels.length
 const workers = 12
 
 let server: PostgresServer
 let directory: string
-let sites: [RunningSite, RunningSite]
-let controls: [Control, Control]
+let database: Client
+let provider: ProviderSite
+let admin: ApiClient
+let authorityPem: string
+const replicas: ControlProcess[] = []
+const opened: ApiClient[] = []
 beforeAll(async () => {
   server = await startPostgresServer()
   directory = mkdtempSync(join(tmpdir(), 'sallyport-request-replicas-'))
-  const shared = {
-    databaseUrl: await server.createDatabase(),
-    sealingKeyFile: join(directory, 'sealing.key'),
+  provider = await startProviderSite('demo')
+  const { issuer, clientId, clientSecretFile, caFile } = provider.settings
+  const databaseUrl = await server.createDatabase()
+  const sealingKey = join(directory, 'sealing.key')
+  writeFileSync(sealingKey, randomBytes(32), { mode: 0o600 })
+  for (const name of ['one', 'two']) {
+    const environment = {
+      DATABASE_URL: databaseUrl,
+      SALLYPORT_SEALING_KEY_FILE: sealingKey,
+      SALLYPORT_OIDC_ISSUER: issuer,
+      SALLYPORT_OIDC_CLIENT_ID: clientId,
+      SALLYPORT_OIDC_CLIENT_SECRET_FILE: clientSecretFile!,
+      SALLYPORT_OIDC_CA_FILE: caFile!,
+    }
+    replicas.push(await startControlProcess({ directory: join(directory, name), environment }))
   }
-  sites = [await startTestControl(shared), await startTestControl(shared)]
-  controls = [sites[0].running.control, sites[1].running.control]
-})
+  admin = replicas[0]!.openAdmin()
+  opened.push(admin)
+  authorityPem = readFileSync(
+    readHome({ SALLY_HOME: join(directory, 'one/home') }).files.controlAuthority,
+    'utf8',
+  )
+  database = new Client({ connectionString: databaseUrl, options: '-c search_path=state' })
+  await database.connect()
+}, 120_000)
 afterAll(async () => {
-  for (const site of sites ?? []) await site.close()
-  await server.stop()
+  for (const api of opened) api.close()
+  await database?.end()
+  for (const each of replicas) expect(await each.end('SIGTERM')).toBe(0)
+  await provider?.close()
+  await server?.stop()
   rmSync(directory, { recursive: true, force: true })
 })
+
+interface Deciding {
+  readonly id: string
+  /** The same person at each of the two. */
+  readonly at: readonly [ApiClient, ApiClient]
+}
+
+/** Connections of the same person to both. */
+function openBoth(caller: Required<TestCaller>): [ApiClient, ApiClient] {
+  const [one, two] = replicas.map(({ url }) =>
+    createApiClient({ baseUrl: url, authorityPem, ...caller }),
+  )
+  opened.push(one!, two!)
+  return [one!, two!]
+}
+
+async function addEngineer(name: string): Promise<Deciding> {
+  const body = { email: `${name}@example.test`, groups: ['engineers'] }
+  const person = await admin.call('personCreate', { body })
+  const { certificatePem, privateKeyPem } = await signIn(
+    admin,
+    person,
+    (caller) => openBoth(caller)[0],
+  )
+  return { id: person.id, at: openBoth({ certificatePem, privateKeyPem }) }
+}
+
+/** Signs in at the provider: who decides has to. */
+async function addLead(name: string): Promise<Deciding> {
+  const account = { email: `${name}@example.test`, name, password: name, groups: ['leads'] }
+  provider.accounts.push(account)
+  const { privateKeyPem, requestPem } = await createKeyAndRequest()
+  const anyone = createApiClient({ baseUrl: replicas[0]!.url, authorityPem })
+  opened.push(anyone)
+  const redirectUri = 'http://127.0.0.1:61234/callback'
+  const begun = await anyone.call('loginCode', { body: { requestPem, redirectUri } })
+  const page = await provider.signIn(begun.authorizationUrl, account.email)
+  const { code, state, iss } = Object.fromEntries(new URL(page.url).searchParams)
+  const { certificate } = await anyone.call('loginCodeFinish', {
+    params: { id: begun.id },
+    body: { secret: begun.secret, code: code!, state: state!, iss: iss! },
+  })
+  const at = openBoth({ certificatePem: certificate.certificatePem, privateKeyPem })
+  return { id: (await at[0].call('whoami')).person.id, at }
+}
 
 async function inParallel<T>(items: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
   const left = [...items]
@@ -49,7 +125,6 @@ async function inParallel<T>(items: readonly T[], run: (item: T) => Promise<void
 }
 
 test('no double grant, and no decision that was answered is lost', async () => {
-  const { admin } = sites[0]
   const resources = Array.from({ length: resourcesCount }, (_, index) => `db${index}`)
   await admin.call('resourcesApply', {
     body: {
@@ -65,27 +140,25 @@ test('no double grant, and no decision that was answered is lost', async () => {
       ],
     },
   })
-  const add = async (name: string, groups: string[]) => {
-    const email = `${name}@example.test`
-    const { id } = await admin.call('personCreate', { body: { email, groups } })
-    return { id, email, remoteAddress: '10.0.0.1', seesAll: false }
-  }
   const devs = await Promise.all(
-    Array.from({ length: peopleCount }, (_, index) => add(`dev${index}`, ['engineers'])),
+    Array.from({ length: peopleCount }, (_, index) => addEngineer(`dev${index}`)),
   )
-  const leads = await Promise.all(['lea', 'leo', 'lia'].map((name) => add(name, ['leads'])))
-  const [lea, leo, lia] = leads as [(typeof leads)[0], (typeof leads)[0], (typeof leads)[0]]
+  const lea = await addLead('lea')
+  const leo = await addLead('leo')
+  const lia = await addLead('lia')
 
-  const asks = devs.flatMap((dev) =>
-    resources.flatMap((resource) => levels.map((level) => ({ dev, resource, level }))),
+  // By resource first, so that each person asks a few things at a time and needs few connections.
+  const asks = resources.flatMap((resource) =>
+    levels.flatMap((level) => devs.map((dev) => ({ dev, resource, level }))),
   )
-  const made: { request: AccessRequest; dev: (typeof devs)[number] }[] = []
+  const made: { request: AccessRequest; dev: Deciding }[] = []
   await inParallel([...asks.entries()], async ([index, { dev, resource, level }]) => {
-    const ask = { resource, level, reason: 'x' }
+    const body = { resource, level, reason: 'x' }
+    const ask = (which: number) => dev.at[which % 2]!.call('requestMake', { body })
     // Twice at once, of both replicas: one of them is asked in vain.
     const both = await Promise.allSettled([
-      makeRequest(controls[index % 2]!, dev, ask),
-      ...(index % 10 === 0 ? [makeRequest(controls[(index + 1) % 2]!, dev, ask)] : []),
+      ask(index),
+      ...(index % 10 === 0 ? [ask(index + 1)] : []),
     ])
     const kept = both.flatMap((one) => (one.status === 'fulfilled' ? [one.value.request] : []))
     expect(kept).toHaveLength(1)
@@ -97,8 +170,8 @@ test('no double grant, and no decision that was answered is lost', async () => {
   const answered = new Map<string, string[]>()
   await inParallel([...made.entries()], async ([index, { request, dev }]) => {
     const { id } = request
-    const [one, two] = index % 2 === 0 ? controls : [controls[1], controls[0]]
-    const terms = { comment: '' }
+    const [one, two] = index % 2 === 0 ? [0, 1] : [1, 0]
+    const params = { id }
     const said: string[] = []
     const say = async (what: string, deciding: Promise<unknown>): Promise<void> => {
       try {
@@ -108,12 +181,14 @@ test('no double grant, and no decision that was answered is lost', async () => {
         if (!(error instanceof SallyportError) || error.code !== 'conflict') throw error
       }
     }
-    const yes = (control: Control, lead: typeof lea) =>
-      say(`approve ${lead.id}`, approveRequest(control, lead, id, terms))
+    const yes = (which: number, lead: Deciding) =>
+      say(`approve ${lead.id}`, lead.at[which]!.call('requestApprove', { params, body: {} }))
+    const no = () => lia.at[two]!.call('requestDeny', { params, body: { comment: 'no' } })
+    const back = () => dev.at[two]!.call('requestWithdraw', { params, body: {} })
     const more = {
       0: () => [yes(two, leo)],
-      1: () => [yes(two, leo), say(`deny ${lia.id}`, denyRequest(two, lia, id, 'no'))],
-      2: () => [yes(two, leo), say('withdraw', withdrawRequest(two, dev, id, ''))],
+      1: () => [yes(two, leo), say(`deny ${lia.id}`, no())],
+      2: () => [yes(two, leo), say('withdraw', back())],
       // The same person through both is one yes.
       3: () => [yes(two, lea)],
       4: () => [yes(two, leo), yes(one, lia), yes(two, lia)],
@@ -122,8 +197,7 @@ test('no double grant, and no decision that was answered is lost', async () => {
     answered.set(id, [...new Set(said)])
   })
 
-  const { state, realm } = controls[0]
-  const rows = await state.query<{
+  const { rows } = await database.query<{
     id: string
     state: string
     level: string
@@ -133,8 +207,7 @@ test('no double grant, and no decision that was answered is lost', async () => {
   }>(
     `select r.id, r.state, r.level, r.grant_id as "grantId", r.decisions,
        array(select g.id::text from grants g where g.request_id = r.id) as grants
-     from requests r where r.realm = $1`,
-    [realm],
+     from requests r`,
   )
   expect(rows).toHaveLength(total)
   const counts: Record<string, number> = {}
@@ -155,18 +228,13 @@ test('no double grant, and no decision that was answered is lost', async () => {
   }
   expect(Object.keys(counts).sort()).toEqual(['approved', 'denied', 'pending', 'withdrawn'])
   // Each grant went into the feed once, and every decision into the chain.
-  const [fed] = await state.query<{ count: number }>(
-    `select count(*) as count from feed where realm = $1 and kind = 'grant'`,
-    [realm],
-  )
-  expect(fed!.count).toBe(counts['approved'])
+  const count = async (of: string): Promise<number> =>
+    (await database.query<{ count: number }>(`select count(*)::int as count from ${of}`)).rows[0]!
+      .count
+  expect(await count(`feed where kind = 'grant'`)).toBe(counts['approved'])
   const report = await verifyControlChain(admin, 'without')
   expect(report.damage).toEqual([])
-  const [chained] = await state.query<{ count: number }>(
-    `select count(*) as count from control_chain where realm = $1
-       and position('"request.'::bytea in skeleton) > 0`,
-    [realm],
-  )
   const decisions = [...answered.values()].flat().length
-  expect(chained!.count).toBe(total + decisions)
+  const actions = await count(`control_chain where position('"request.'::bytea in skeleton) > 0`)
+  expect(actions).toBe(total + decisions)
 }, 300_000)

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { approveRequest, denyRequest } from '../../control/requests/decide-request.ts'
+import { askedInHourMax } from '../../control/requests/enter-request.ts'
 import { expireRequests } from '../../control/requests/expire-requests.ts'
 import { startPostgresServer, type PostgresServer } from './postgres-server.ts'
 import {
@@ -211,6 +212,22 @@ describe.each(['embedded', 'postgres'] as const)('requests over the %s store', (
       await applyFlows([named('two', 2), named('one', 1), named('other', 1)])
       expect((await ask(dev, 'read')).request.flow).toBe('one')
       await applyFlows()
+    })
+
+    test('nobody asks without end', async () => {
+      const busy = await site.addPerson('busy@example.test', ['engineer'], ['engineers'])
+      const { request, grant } = await ask(busy, 'read')
+      await busy.api.call('grantGiveBack', { params: { id: grant!.id }, body: {} })
+      await site.running.control.state.query(
+        `insert into requests select (jsonb_populate_record(r, jsonb_build_object(
+           'id', gen_random_uuid(), 'grant_id', null))).*
+         from requests r, generate_series(1, $2) where r.id = $1`,
+        [request.id, askedInHourMax - 1],
+      )
+      await expect(ask(busy, 'read')).rejects.toMatchObject({ code: 'rate-limited' })
+      expect((await ask(dev, 'read')).grant).not.toBeNull()
+      site.clock.shiftMs = hourMs + 1_000
+      expect((await ask(busy, 'read')).grant).not.toBeNull()
     })
 
     test('the same twice is refused while the first waits', async () => {

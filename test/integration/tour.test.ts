@@ -84,7 +84,7 @@ test('every part says what it should', async () => {
   const expected: readonly RegExp[] = [
     /data\/demo|sallyport-tour/,
     /orders-db +postgres[^]*automatic[^]*approved: dev@example\.test has read on orders-db[^]*connect: sally connect orders-db --level read[^]*\(3 rows\)/,
-    /delivered|shipped|paid[^]*1 services in [^]*\.pg_service\.conf[^]*count[^]*\(1 row\)/,
+    /delivered|shipped|paid[^]*1 service in [^]*\.pg_service\.conf[^]*count[^]*\(1 row\)/,
     /approved:[^]*FATAL: +your access to "orders-db" has ended\nHINT: +ask again: sally request orders-db --level read --reason TEXT --wait/,
     /waiting for 1 more yes of leads[^]*your turn[^]*error: [^]*hint: [^]*lead[^]*approved: dev@example\.test has write[^]*UPDATE 1/,
     /select count\(\*\) from orders[^]*pg_sleep/,

@@ -24,10 +24,10 @@ export function declareAuditActions(command: Command, cli: Cli): void {
             [
               { header: 'AT' },
               { header: 'ACTION' },
-              { header: 'BY', shrinks: true },
+              { header: 'BY', shrinks: true, widthMin: 12 },
               { header: 'TARGET', shrinks: true },
-              { header: 'FROM', shrinks: true },
-              { header: 'DETAILS', shrinks: true },
+              { header: 'FROM', shrinks: true, widthMin: 9, spare: 2 },
+              { header: 'DETAILS', shrinks: true, widthMin: 16, spare: 1 },
             ],
             page.items.map((action) => [
               localTime(action.atMs),

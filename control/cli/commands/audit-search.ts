@@ -55,14 +55,14 @@ function showActivities(cli: Cli, activities: readonly ActivityView[]): string {
   return cli.table(
     [
       { header: 'AT' },
-      { header: 'PERSON', shrinks: true },
-      { header: 'RESOURCE', shrinks: true },
-      { header: 'LEVEL' },
+      { header: 'PERSON', shrinks: true, widthMin: 10 },
+      { header: 'RESOURCE', shrinks: true, widthMin: 9, spare: 4 },
+      { header: 'LEVEL', spare: 1 },
       { header: 'OUTCOME' },
-      { header: 'ROWS', align: 'right' },
-      { header: 'TOOK', align: 'right' },
-      { header: 'STATEMENT', shrinks: true },
-      { header: 'PARAMETERS', shrinks: true },
+      { header: 'ROWS', align: 'right', spare: 2 },
+      { header: 'TOOK', align: 'right', spare: 3 },
+      { header: 'STATEMENT', shrinks: true, widthMin: 24 },
+      { header: 'PARAMETERS', shrinks: true, widthMin: 10, spare: 5 },
     ],
     activities.map((activity) => [
       localTime(activity.atUs / 1_000),

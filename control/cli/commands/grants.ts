@@ -57,13 +57,13 @@ function showGrants(cli: Cli, grants: readonly Grant[], state: string): string {
   return cli.table(
     [
       { header: 'GRANT' },
-      { header: 'PERSON', shrinks: true },
-      { header: 'RESOURCE', shrinks: true },
+      { header: 'PERSON', shrinks: true, widthMin: 12 },
+      { header: 'RESOURCE', shrinks: true, widthMin: 9 },
       { header: 'LEVEL' },
       { header: 'STATE' },
       { header: 'ENDS' },
-      { header: 'MADE BY', shrinks: true },
-      { header: 'REASON', shrinks: true },
+      { header: 'MADE BY', shrinks: true, widthMin: 12, spare: 1 },
+      { header: 'REASON', shrinks: true, widthMin: 12 },
     ],
     grants.map((grant) => [
       short(grant.id),

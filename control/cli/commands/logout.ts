@@ -21,6 +21,7 @@ export function declareLogout(command: Command, cli: Cli): void {
     }
     rmSync(files.certificate, { force: true })
     rmSync(files.key, { force: true })
+    rmSync(files.keyDer, { force: true })
     cli.answer(
       { done: true, home: files.directory, endSessionUrl },
       () => `signed out at ${files.directory}`,

@@ -66,14 +66,14 @@ function showRequests(
   return cli.table(
     [
       { header: 'REQUEST' },
-      { header: 'PERSON', shrinks: true },
-      { header: 'RESOURCE', shrinks: true },
+      { header: 'PERSON', shrinks: true, widthMin: 12 },
+      { header: 'RESOURCE', shrinks: true, widthMin: 9 },
       { header: 'LEVEL' },
       { header: 'FOR' },
       { header: 'STATE' },
-      { header: 'REASON', shrinks: true },
-      { header: 'APPROVAL', shrinks: true },
-      { header: 'ASKED' },
+      { header: 'REASON', shrinks: true, widthMin: 12 },
+      { header: 'APPROVAL', shrinks: true, widthMin: 12, spare: 2 },
+      { header: 'ASKED', spare: 1 },
     ],
     requests.map((request) => [
       short(request.id),

@@ -31,11 +31,11 @@ function showResources(cli: Cli, resources: readonly ResourceView[]): string {
   return cli.table(
     [
       { header: 'RESOURCE' },
-      { header: 'PROTOCOL' },
+      { header: 'PROTOCOL', spare: 1 },
       ...(isOurs ? [{ header: 'REACH NOW' }, { header: 'ASK FOR' }] : [{ header: 'LEVELS' }]),
-      { header: 'HOST', shrinks: true },
-      { header: 'TAGS', shrinks: true },
-      { header: 'DESCRIPTION', shrinks: true },
+      { header: 'HOST', shrinks: true, widthMin: 27 },
+      { header: 'TAGS', shrinks: true, widthMin: 16, spare: 3 },
+      { header: 'DESCRIPTION', shrinks: true, widthMin: 16, spare: 2 },
     ],
     resources.map((resource): Cell[] => [
       { text: resource.name, style: 'bold' },

@@ -6,6 +6,7 @@ import { formatDuration } from '../../api/duration.ts'
 import type { Answer } from '../../api/routes.ts'
 import type { ActivityView, SessionView } from '../../api/shapes.ts'
 import type { Cli } from '../cli.ts'
+import { counted } from '../counted.ts'
 import { findSession } from '../find-session.ts'
 import { isOutage } from '../is-outage.ts'
 import { outcomeCell, parametersText, statementText } from '../show-activity.ts'
@@ -114,7 +115,7 @@ function activityLine(cli: Cli, activity: ActivityView, expiresAtMs: number): st
   const { outcome } = activity
   const { text, style } = outcomeCell(activity)
   const left = `${formatDuration(Math.max(0, expiresAtMs - cli.clock.wallMs()))} left`
-  const rows = outcome === null || outcome.rows === null ? '' : `${outcome.rows} rows`
+  const rows = outcome === null || outcome.rows === null ? '' : counted(outcome.rows, 'row')
   const took = outcome === null ? '' : shortDuration(outcome.durationUs)
   const parameters = activity.parameters.length === 0 ? '' : `  -- ${parametersText(activity)}`
   const before = `${localTime(atMs).slice(11)}  ${left.padEnd(12)}  `

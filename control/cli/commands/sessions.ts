@@ -52,15 +52,15 @@ function showSessions(cli: Cli, sessions: readonly SessionView[]): string {
   return cli.table(
     [
       { header: 'SESSION' },
-      { header: 'PERSON', shrinks: true },
-      { header: 'RESOURCE', shrinks: true },
+      { header: 'PERSON', shrinks: true, widthMin: 12 },
+      { header: 'RESOURCE', shrinks: true, widthMin: 9 },
       { header: 'LEVEL' },
-      { header: 'STATE', shrinks: true },
+      { header: 'STATE', shrinks: true, widthMin: 13 },
       { header: 'OPENED' },
-      { header: 'LASTED', align: 'right' },
-      { header: 'STATEMENTS', align: 'right' },
-      { header: 'DOWN', align: 'right' },
-      { header: 'FROM', shrinks: true },
+      { header: 'LASTED', align: 'right', spare: 1 },
+      { header: 'STATEMENTS', align: 'right', spare: 2 },
+      { header: 'DOWN', align: 'right', spare: 3 },
+      { header: 'FROM', shrinks: true, widthMin: 9, spare: 4 },
     ],
     sessions.map((session) => [
       short(session.id),

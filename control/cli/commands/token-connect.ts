@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
+import { SallyportError } from '../../../protocols/kit/errors.ts'
 import type { Level } from '../../api/names.ts'
 import type { Cli } from '../cli.ts'
+import { explainNoGrant } from '../explain-no-grant.ts'
 import { levelOption } from '../options.ts'
 import { printable } from '../printable.ts'
 import { relativeTime } from '../show-time.ts'
@@ -19,10 +21,14 @@ export function declareTokenConnect(command: Command, cli: Cli): void {
     .action(async (resource: string, options: { level?: Level }) => {
       const { level } = options
       const body = { resource, ...(level === undefined ? {} : { level }) }
-      const { answer, home } = await withApi(cli, async (work) => ({
-        answer: await work.api.call('connectTokenMake', { body }),
-        home: work.home,
-      }))
+      const { answer, home } = await withApi(cli, async ({ api, home }) => {
+        try {
+          return { answer: await api.call('connectTokenMake', { body }), home }
+        } catch (error) {
+          if (!(error instanceof SallyportError) || error.code !== 'not-found') throw error
+          throw await explainNoGrant(api, resource, level)
+        }
+      })
       cli.answer(answer, () => printable(answer.token))
       const { config, files } = home
       const { postgres } = config.proxyPorts

@@ -1,15 +1,17 @@
 import { chmodSync, existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import type { Command } from 'commander'
 import { SallyportError } from '../../../protocols/kit/errors.ts'
-import { writePrivateFile } from '../../../protocols/kit/private-file.ts'
+import { readPrivateFile, writePrivateFile } from '../../../protocols/kit/private-file.ts'
 import type { ResourceView } from '../../api/shapes.ts'
 import type { Cli } from '../cli.ts'
+import { counted } from '../counted.ts'
 import type { Home } from '../home.ts'
 import { readPages } from '../pages.ts'
 import { formatServices, mergeServices, serviceFile, type PgSection } from '../pg-service-file.ts'
 import { printable } from '../printable.ts'
 import { psqlEnvironment } from '../psql-invocation.ts'
 import { withApi } from '../with-api.ts'
+import { writeKeyDer } from '../write-home.ts'
 
 const fileBytesMax = 4 * 1024 * 1024
 
@@ -17,29 +19,33 @@ const fileBytesMax = 4 * 1024 * 1024
 export function declarePgServices(command: Command, cli: Cli): void {
   command
     .option('--write', 'into the service file, leaving what others wrote there')
+    .option('--names', 'without hostaddr, for pgjdbc; *.<domain> has to resolve here')
     .addHelpText(
       'after',
       '\nThe file is PGSERVICEFILE, or ~/.pg_service.conf. Then every program of libpq knows the resource:' +
         '\n  psql service=orders-db' +
         "\n  psql 'service=orders-db user=write~orders-db'      with the grant at that level" +
+        '\n  jdbc:postgresql://?service=orders-db               as URL in DBeaver; wants --names where the proxy is an address' +
         '\nIt holds no secret: the certificate in your home is what lets you in, while you have a grant.',
     )
-    .action(async (options: { write?: boolean }) => {
+    .action(async (options: { write?: boolean; names?: boolean }) => {
       const services = await withApi(cli, async ({ api, home }) => {
+        // A home of an earlier version has none.
+        if (options.write === true) writeKeyDer(home.files, readPrivateFile(home.files.key))
         const { items } = await readPages<
           ResourceView,
           { items: ResourceView[]; next: string | null }
         >({ limit: '100', all: true }, (query) => api.call('resources', { query }))
         return items
           .filter(({ protocol }) => protocol === 'postgres')
-          .map((resource) => serviceOf(home, resource))
+          .map((resource) => serviceOf(home, resource, options.names === true))
       })
       const file = serviceFile(cli.environment)
-      const taken = options.write === true ? write(file, services) : []
       const written = options.write === true
+      const taken = written ? write(file, services) : []
       cli.answer({ file, written, taken, services }, () =>
         written
-          ? `${services.length - taken.length} services in ${file}`
+          ? `${counted(services.length - taken.length, 'service')} in ${file}`
           : services.length === 0
             ? '# no PostgreSQL that you can reach or ask for: sally resources'
             : formatServices(services),
@@ -68,16 +74,19 @@ const keywordOf: Readonly<Record<string, string>> = {
   PGSSLROOTCERT: 'sslrootcert',
   PGSSLCERT: 'sslcert',
   PGSSLKEY: 'sslkey',
-  PGGSSENCMODE: 'gssencmode',
 }
 
 /** What `sally connect` tells psql, under the names that a service file has for it. */
-function serviceOf(home: Home, resource: ResourceView): PgSection {
+function serviceOf(home: Home, resource: ResourceView, byName: boolean): PgSection {
   const environment = psqlEnvironment(home, {
     resource: resource.name,
     hostname: resource.hostname,
     database: resource.tags['database'],
   })
+  // pgjdbc refuses a whole section for one key that it does not know, and spells this one otherwise.
+  delete environment['PGGSSENCMODE']
+  if (byName) delete environment['PGHOSTADDR']
+  environment['PGSSLKEY'] = home.files.keyDer
   const keywords = Object.entries(environment).map(([variable, value]) => {
     const keyword = keywordOf[variable]
     if (keyword === undefined) throw new Error(`${variable} has no keyword`)

@@ -321,15 +321,14 @@ describe('pg-service', () => {
       'sslmode=verify-full',
       `sslrootcert=${devHome}/ca.pem`,
       `sslcert=${devHome}/cert.pem`,
-      `sslkey=${devHome}/key.pem`,
-      'gssencmode=disable',
+      `sslkey=${devHome}/key.pk8`,
     ].join('\n')
 
   test('prints, or writes once and again the same', async () => {
     const file = join(scratch, 'fresh.conf')
     expect((await run(file)).stdout).toBe(`${section()}\n`)
     expect(existsSync(file)).toBe(false)
-    expect((await run(file, '--write')).stdout).toContain(`1 services in ${file}`)
+    expect((await run(file, '--write')).stdout).toContain(`1 service in ${file}`)
     const first = readFileSync(file, 'utf8')
     expect(first).toContain(section())
     expect(statSync(file).mode & 0o777).toBe(0o600)

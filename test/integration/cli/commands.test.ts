@@ -75,7 +75,7 @@ describe('commands', () => {
     ],
     [
       ['sessions'],
-      /55555555 +dev@example\.test +orders-db +read +live +1m \ds ago +1m \ds +3 +12 kB/,
+      /55555555 +dev@example\.test +orders-db +read +live +\dm \d+s ago +\dm \d+s +3 +12 kB/,
       { items: [{ id: session.id }] },
     ],
     [

@@ -33,6 +33,25 @@ test('on a terminal the columns that may shrink are cut, the others are whole', 
   expect(table.split('\n')[1]).toBe('identifier  1000  select * fr…')
 })
 
+test('where they do not all fit, empty and spare columns go before another is cut short', () => {
+  const many: Column[] = [
+    { header: 'ID' },
+    { header: 'FROM', shrinks: true, spare: 2 },
+    { header: 'NOTE', spare: 1 },
+    { header: 'ROWS', align: 'right', spare: 1 },
+    { header: 'STATEMENT', shrinks: true, widthMin: 20 },
+  ]
+  const rows = [['a1', '10.0.0.1', '', 12, 'select * from orders where id = 7']]
+  const line = (width: number): string | undefined =>
+    formatTable(many, rows, { columns: width, colour: false }).split('\n')[1]
+  expect(line(80)).toBe('a1  10.0.0.1          12  select * from orders where id = 7')
+  expect(line(56)).toBe('a1  10.0.0.1    12  select * from orders where id = 7')
+  expect(line(40)).toBe('a1  10.0.0.1    12  select * from order…')
+  expect(line(35)).toBe('a1    12  select * from orders whe…')
+  expect(line(28)).toBe('a1  select * from orders wh…')
+  expect(line(20)).toBe('a1  select * from o…')
+})
+
 test('no line is wider than the terminal, whatever is in it', () => {
   const row = fc.tuple(fc.string(), fc.nat(), fc.string({ unit: 'grapheme', maxLength: 200 }))
   fc.assert(
