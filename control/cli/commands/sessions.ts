@@ -48,6 +48,7 @@ export function declareSessions(command: Command, cli: Cli): void {
 
 function showSessions(cli: Cli, sessions: readonly SessionView[]): string {
   const nowMs = cli.clock.wallMs()
+  const recorded = sessions.some(({ recordings }) => (recordings ?? 0) > 0)
   const short = shortIds(sessions.map(({ id }) => id))
   return cli.table(
     [
@@ -59,6 +60,7 @@ function showSessions(cli: Cli, sessions: readonly SessionView[]): string {
       { header: 'OPENED' },
       { header: 'LASTED', align: 'right' },
       { header: 'STATEMENTS', align: 'right' },
+      ...(recorded ? [{ header: 'RECORDINGS', align: 'right' as const }] : []),
       { header: 'DOWN', align: 'right' },
       { header: 'FROM', shrinks: true },
     ],
@@ -71,6 +73,7 @@ function showSessions(cli: Cli, sessions: readonly SessionView[]): string {
       relativeTime(session.openedAtMs, nowMs),
       formatDuration((session.closedAtMs ?? nowMs) - session.openedAtMs),
       session.statements,
+      ...(recorded ? [session.recordings ?? 0] : []),
       shortBytes(session.bytesDown),
       session.remoteAddress,
     ]),
