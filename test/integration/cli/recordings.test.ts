@@ -108,7 +108,7 @@ function onTerminal(line: string, keys: [string, string][] = []): Promise<string
 test('a replay shows what was shown, and nothing that a terminal would answer or keep', async () => {
   const seen = await onTerminal('replay 7b3f6b0e --recording 1 --speed 64')
   expect(seen).toContain('\u001b[1mdeploy@web1\u001b[m$ first\r\u000bneedle\r\u000b')
-  expect(seen).not.toMatch(/\u001b\]52|\u001b\[6n/)
+  for (const hostile of ['\u001b]52', '\u001b[6n']) expect(seen).not.toContain(hostile)
   // Put back as it was.
   expect(seen).toContain('\u001b[?1049l')
   expect(seen).toContain('its digest fits')
@@ -222,7 +222,7 @@ test('a live terminal is watched as it goes on, until q', async () => {
   }
   const seen = await onTerminal('sessions watch 7b3f6b0e', [['needle', 'xq']])
   expect(seen).toContain('first\r\u000bneedle')
-  expect(seen).not.toMatch(/\u001b\]52|\u001b\[6n/)
+  for (const hostile of ['\u001b]52', '\u001b[6n']) expect(seen).not.toContain(hostile)
   expect(seen).toContain('goes on')
   expect(seen).toContain('code 0')
   expect(asked).toBeLessThanOrEqual(3)
