@@ -49,6 +49,8 @@ export const recording = z.strictObject({
   digest: z.string(),
   /** Of a `stream`: what passed in each direction. Null for who may not read the audit. */
   streams: recordingStreams.shape.streams.nullable(),
+  /** Of what ran in the channel; null while it runs, or where it was not told. */
+  exitStatus: z.int().min(0).nullable(),
   /** Retention has deleted what was recorded. */
   deleted: z.boolean(),
 })

@@ -7,6 +7,7 @@ import { cursor, pageQuery, pageSize } from './page.ts'
 import { resource, resourcesFile } from './resource.ts'
 import { sshCertificate, sshPublicKeyText } from './ssh.ts'
 
+export { auditKeys, auditStatus, segment, type AuditKeys, type Segment } from './audit-shapes.ts'
 export { login, type Login } from './login-view.ts'
 export { groupName, reason } from './names.ts'
 export { pageQuery } from './page.ts'
@@ -299,46 +300,6 @@ export const segmentsQuery = pageQuery.extend({
   /** Leave the payloads out (commitments stay). Reading payloads is audited. */
   payloads: z.enum(['with', 'without']).default('without'),
 })
-export const segment = z.strictObject({
-  /** A proxy's id, or `control`. */
-  chain: text(64),
-  epoch: text(64),
-  firstBatch: z.int().nonnegative(),
-  lastBatch: z.int().nonnegative(),
-  /** Concatenated batches, base64. */
-  batches: z.string(),
-  /** Signed by the proxy (or control, for its own chain). Compact JWS. */
-  checkpoint: text(8_192),
-  /** The same head signed by control. Compact JWS. */
-  countersignature: text(8_192),
-  receivedAtMs: names.timeMs,
-})
-export type Segment = z.infer<typeof segment>
-export const auditKeys = z.strictObject({
-  keys: z.array(
-    z.strictObject({
-      kid: text(64),
-      chain: text(64),
-      use: z.enum(['checkpoint', 'countersignature']),
-      publicKeyPem: text(4_096),
-    }),
-  ),
-})
-export type AuditKeys = z.infer<typeof auditKeys>
-export const auditStatus = z.strictObject({
-  proxies: z.array(
-    z.strictObject({
-      proxyId: names.id,
-      connected: z.boolean(),
-      lastHeardAtMs: names.timeMs.nullable(),
-      entriesReceived: z.int(),
-      entriesIndexed: z.int(),
-      indexLagMs: z.int(),
-      quarantined: z.int(),
-    }),
-  ),
-})
-
 export const joinToken = z.strictObject({
   /** `sallyport-join.<secret>.<SHA-256 of control's authority>`; shown once. */
   token: text(512),

@@ -68,6 +68,7 @@ interface Row {
   closed: boolean
   proxy_lost: boolean | null
   whole: boolean
+  exit_tag: string | null
 }
 
 function readRows(
@@ -77,7 +78,10 @@ function readRows(
 ): Promise<Row[]> {
   return store.query<Row>(
     `select r.*, s.proxy_id, c.epoch, s.closed_at_ms is not null as closed,
-       s.end_reason = 'proxy-lost' as proxy_lost, p.indexed_sequence >= c.last_sequence as whole
+       s.end_reason = 'proxy-lost' as proxy_lost, p.indexed_sequence >= c.last_sequence as whole,
+       (select a.outcome_tag from audit_activities a
+        where a.realm = r.realm and a.session_id = r.session_id and a.chain_id = r.chain_id
+          and a.sequence = r.activity and a.recording is null limit 1) as exit_tag
      from recordings r
        join sessions s on s.realm = r.realm and s.session_id = r.session_id
        join audit_chains c on c.chain_id = r.chain_id
@@ -107,6 +111,7 @@ function viewOf(row: Row, payloads: boolean): RecordingView {
     lostBytes: row.lost_bytes ?? 0,
     digest: row.digest.toString('hex'),
     streams: payloads ? (row.streams?.streams ?? null) : null,
+    exitStatus: row.exit_tag === null ? null : exitStatusOf(row.exit_tag),
     deleted: row.title === null,
   }
 }
@@ -115,4 +120,10 @@ function stateOf(row: Row): RecordingView['state'] {
   if (row.ended_at_us !== null) return row.sealed === true ? 'sealed' : 'broken'
   if (!row.closed) return 'live'
   return row.proxy_lost === true && row.whole ? 'ended-with-proxy' : 'ended'
+}
+
+/** The tag of a channel's activity is the status that it exited with, where there is one. */
+function exitStatusOf(tag: string): number | null {
+  const digits = /^(?:exit )?(\d{1,9})$/.exec(tag)?.[1]
+  return digits === undefined ? null : Number(digits)
 }

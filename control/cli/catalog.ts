@@ -107,8 +107,23 @@ export const catalog: readonly CatalogEntry[] = [
   },
   {
     path: 'sessions watch',
-    summary: 'Follow a session: each statement as it happens, until it ends',
+    summary: 'Follow a session: its terminal, or each statement as it happens',
     load: async () => (await import('./commands/sessions-watch.ts')).declareSessionsWatch,
+  },
+  {
+    path: 'sessions show',
+    summary: 'One session, and what recordings there are of it',
+    load: async () => (await import('./commands/sessions-show.ts')).declareSessionsShow,
+  },
+  {
+    path: 'sessions export',
+    summary: 'Write a recording as asciicast, for asciinema',
+    load: async () => (await import('./commands/sessions-export.ts')).declareSessionsExport,
+  },
+  {
+    path: 'replay',
+    summary: 'Play the recording of a session',
+    load: async () => (await import('./commands/replay.ts')).declareReplay,
   },
   {
     path: 'audit search',

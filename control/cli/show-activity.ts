@@ -2,7 +2,8 @@
 import type { ActivityView } from '../api/shapes.ts'
 import type { Style } from './paint.ts'
 
-export function outcomeCell({ outcome }: ActivityView): { text: string; style: Style } {
+export function outcomeCell({ outcome, recording }: ActivityView): { text: string; style: Style } {
+  if (recording !== undefined) return { text: 'shown', style: 'dim' }
   if (outcome === null) return { text: 'running', style: 'cyan' }
   if (outcome.status === 'ok') return { text: 'ok', style: 'green' }
   const code = outcome.errorCode === '' ? '' : ` ${outcome.errorCode}`
@@ -11,6 +12,15 @@ export function outcomeCell({ outcome }: ActivityView): { text: string; style: S
 
 export function statementText({ text, textBlob }: ActivityView): string {
   return `${text}${textBlob === null ? '' : ` … (${textBlob.bytes} bytes)`}`
+}
+
+/** Of what a terminal showed, the line that was looked for, and where it is. */
+export function shownText({ text, recording }: ActivityView, wanted: string): string {
+  const lines = text.split('\n').filter((line) => line.trim() !== '')
+  const line =
+    lines.find((one) => one.toLowerCase().includes(wanted.toLowerCase())) ?? lines[0] ?? ''
+  const at = ((recording?.atUs ?? 0) / 1_000_000).toFixed(1)
+  return `${line.trim()} (recording ${recording?.number ?? '?'}, at ${at}s)`
 }
 
 export function parametersText({ parameters }: ActivityView): string {

@@ -6,6 +6,9 @@ const moves = new Set('ABEFHSTdfJLMr')
 /** Sequences that go on in the same line. */
 const gaps = new Set('CGIXa`@P')
 
+/** One line that was being typed over may be taken back so far. */
+const backMax = 4_096
+
 export class PlainOutput {
   readonly #decoder = new TextDecoder()
   readonly #scanner: TerminalScanner
@@ -34,8 +37,9 @@ export class PlainOutput {
         this.#returned = false
         if (character === '\n' || character === '\u000b' || character === '\f') this.#out += '\n'
         else if (character === '\t') this.#out += '\t'
-        else if (character === '\b' && !this.#out.endsWith('\n')) {
-          this.#out = this.#out.slice(0, -1)
+        else if (character === '\b' && !this.#out.slice(-1).includes('\n')) {
+          if (this.#out.length <= backMax || this.#out.length > 0)
+            this.#out = this.#out.slice(0, -1)
         }
       },
       escape: (intermediates, final) => {

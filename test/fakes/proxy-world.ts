@@ -84,6 +84,8 @@ export class FakeSocket extends Duplex {
 
 export interface FakeSpool extends Spool {
   readonly events: { type: EventType; sessionId: string | undefined; meta: EventMeta[EventType] }[]
+  /** Entries of recordings, and how many events were before each. */
+  readonly recorded: { type: string; number: number; events: number }[]
   commits: number
   /** Replaced by tests that hold a commit back. */
   commit: () => Promise<void>
@@ -98,6 +100,7 @@ function createFakeSpool(): FakeSpool {
   const spool: Partial<FakeSpool> & { isRefusing: boolean; commits: number } = {
     epoch: '55555555-5555-4555-8555-555555555555',
     events: [],
+    recorded: [],
     commits: 0,
     isRefusing: false,
     commit: () => Promise.resolve(),
@@ -110,6 +113,11 @@ function createFakeSpool(): FakeSpool {
     appendEvent(type, sessionId, meta) {
       if (failure !== undefined) throw failure
       spool.events!.push({ type, sessionId, meta })
+    },
+    appendRecorded(_session, { type, number }) {
+      if (failure !== undefined) return undefined
+      spool.recorded!.push({ type, number, events: spool.events!.length })
+      return '\0'.repeat(32)
     },
     commitNow() {
       spool.commits += 1

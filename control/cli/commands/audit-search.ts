@@ -5,7 +5,7 @@ import type { ActivityView } from '../../api/shapes.ts'
 import type { Cli } from '../cli.ts'
 import { addPageOptions, noteMore, readPages, type PageOptions } from '../pages.ts'
 import { addFilterOptions, readFilter, type FilterOptions } from '../search-filter.ts'
-import { outcomeCell, parametersText, statementText } from '../show-activity.ts'
+import { outcomeCell, parametersText, shownText, statementText } from '../show-activity.ts'
 import { localTime, shortDuration } from '../show-time.ts'
 import { withApi } from '../with-api.ts'
 
@@ -18,7 +18,10 @@ const lagWorthSayingMs = 2_000
 /** `sally audit search [TEXT] [--person --resource --session --level --outcome --since --until --oldest --limit --all]` */
 export function declareAuditSearch(command: Command, cli: Cli): void {
   command
-    .argument('[text]', 'part of the statement; upper and lower case are the same')
+    .argument(
+      '[text]',
+      'part of the statement, or of what a terminal showed; upper and lower case are the same',
+    )
     .option('--oldest', 'oldest first')
   addPageOptions(addFilterOptions(command)).action(
     async (text: string | undefined, options: SearchOptions) => {
@@ -35,7 +38,7 @@ export function declareAuditSearch(command: Command, cli: Cli): void {
         )
       })
       cli.answer(page, () =>
-        page.items.length === 0 ? 'nothing found' : showActivities(cli, page.items),
+        page.items.length === 0 ? 'nothing found' : showActivities(cli, page.items, text ?? ''),
       )
       noteMore(cli, page)
       if (page.indexLagMs > lagWorthSayingMs) {
@@ -51,7 +54,7 @@ export function declareAuditSearch(command: Command, cli: Cli): void {
   )
 }
 
-function showActivities(cli: Cli, activities: readonly ActivityView[]): string {
+function showActivities(cli: Cli, activities: readonly ActivityView[], wanted: string): string {
   return cli.table(
     [
       { header: 'AT' },
@@ -72,7 +75,7 @@ function showActivities(cli: Cli, activities: readonly ActivityView[]): string {
       outcomeCell(activity),
       activity.outcome?.rows ?? '',
       activity.outcome === null ? '' : shortDuration(activity.outcome.durationUs),
-      statementText(activity),
+      activity.recording === undefined ? statementText(activity) : shownText(activity, wanted),
       parametersText(activity),
     ]),
   )

@@ -4,12 +4,15 @@ import { SallyportError } from '../../../protocols/kit/errors.ts'
 import type { ApiClient } from '../../api/client.ts'
 import { formatDuration } from '../../api/duration.ts'
 import type { Answer } from '../../api/routes.ts'
+import type { RecordingView } from '../../api/recording-shapes.ts'
 import type { ActivityView, SessionView } from '../../api/shapes.ts'
 import type { Cli } from '../cli.ts'
 import { counted } from '../counted.ts'
 import { findSession } from '../find-session.ts'
 import { isOutage } from '../is-outage.ts'
 import { outcomeCell, parametersText, statementText } from '../show-activity.ts'
+import { chooseRecording } from '../recording/choose-recording.ts'
+import { watchTerminal } from '../recording/watch-terminal.ts'
 import { printable } from '../printable.ts'
 import { localTime, shortDuration } from '../show-time.ts'
 import { textWidth, truncateToWidth } from '../text-width.ts'
@@ -26,19 +29,46 @@ const awayMsMax = 60_000
 export function declareSessionsWatch(command: Command, cli: Cli): void {
   command
     .argument('<session>', 'id of the session, or its first characters')
+    .option('--recording <n>', 'this recording of the session')
+    .option('--statements', 'each statement or command, also where there is a terminal')
     .addHelpText(
       'after',
-      '\nShows each statement with its outcome as it happens, and ends with the session. Statements are for auditors;' +
-        '\nthat you watched is in the audit. With --json: one JSON value a line, each with its "event".',
+      '\nShows the terminal of an SSH session as it goes on (q ends), else each statement with its outcome; ends with the' +
+        '\nsession. This is for auditors; that you watched is in the audit. With --json: one JSON value a line, each with' +
+        '\nits "event".',
     )
-    .action(async (text: string) => {
+    .action(async (text: string, options: WatchOptions) => {
       await withApi(cli, async ({ api, progress }) => {
         const session = await findWatchable(api, text)
+        const recording = await watchedRecording(api, session, options)
+        if (recording !== undefined) {
+          progress.end()
+          await watchTerminal(cli, api, recording)
+          return
+        }
         const first = await api.call('sessionWatch', { params: { id: session.id }, query: {} })
         progress.end()
         await follow(cli, api, first)
       })
     })
+}
+
+interface WatchOptions {
+  recording?: string
+  statements?: boolean
+}
+
+/** The terminal that goes on, the newest of several; undefined where statements are to be shown. */
+async function watchedRecording(
+  api: ApiClient,
+  session: SessionView,
+  { recording, statements }: WatchOptions,
+): Promise<RecordingView | undefined> {
+  if (statements === true) return undefined
+  if (recording !== undefined) return chooseRecording(api, session.id, recording)
+  if ((session.recordings ?? 0) === 0) return undefined
+  const { items } = await api.call('recordings', { params: { id: session.id } })
+  return items.findLast(({ kind, state }) => kind === 'terminal' && state === 'live')
 }
 
 /** A prefix is meant for a live session, if it fits one. */

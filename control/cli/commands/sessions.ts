@@ -48,6 +48,7 @@ export function declareSessions(command: Command, cli: Cli): void {
 
 function showSessions(cli: Cli, sessions: readonly SessionView[]): string {
   const nowMs = cli.clock.wallMs()
+  const recorded = sessions.some(({ recordings }) => (recordings ?? 0) > 0)
   const short = shortIds(sessions.map(({ id }) => id))
   return cli.table(
     [
@@ -59,6 +60,7 @@ function showSessions(cli: Cli, sessions: readonly SessionView[]): string {
       { header: 'OPENED' },
       { header: 'LASTED', align: 'right', spare: 1 },
       { header: 'STATEMENTS', align: 'right', spare: 2 },
+      ...(recorded ? [{ header: 'RECORDINGS', align: 'right' as const, spare: 2 }] : []),
       { header: 'DOWN', align: 'right', spare: 3 },
       { header: 'FROM', shrinks: true, widthMin: 9, spare: 4 },
     ],
@@ -71,6 +73,7 @@ function showSessions(cli: Cli, sessions: readonly SessionView[]): string {
       relativeTime(session.openedAtMs, nowMs),
       formatDuration((session.closedAtMs ?? nowMs) - session.openedAtMs),
       session.statements,
+      ...(recorded ? [session.recordings ?? 0] : []),
       shortBytes(session.bytesDown),
       session.remoteAddress,
     ]),

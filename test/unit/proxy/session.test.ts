@@ -413,3 +413,36 @@ describe('a session', () => {
     await session[Symbol.asyncDispose]()
   })
 })
+
+describe('recordings', () => {
+  it('go on through the farewell of a cut, and end before their session does', async () => {
+    const { session } = await world.openSession()
+    const recording = session.record('terminal', { activity: 0, title: '/bin/sh' })
+    world.clock.advance(3_600_000)
+    await turns()
+    expect(reasonOf(session.signal)).toBe('grant-expired')
+    recording.write('upstream', Buffer.from('your access has ended'))
+    await session[Symbol.asyncDispose]()
+    const end = world.spool.recorded.at(-1)!
+    expect(world.spool.recorded.map(({ type }) => type)).toEqual([
+      'recording',
+      'recording',
+      'recording-ended',
+    ])
+    const types = world.spool.events.map(({ type }) => type)
+    expect(types.indexOf('session-cut')).toBeLessThan(end.events)
+    expect(types.indexOf('session-closed')).toBe(end.events)
+  })
+
+  it('that cannot be written end the session, and none begins', async () => {
+    const { session } = await world.openSession()
+    const recording = session.record('terminal', { activity: 0, title: '/bin/sh' })
+    world.spool.fail(new SallyportError('audit-unwritable', 'the disk is gone'))
+    await turns()
+    expect(reasonOf(session.signal)).toBe('audit-unwritable')
+    expect(recording.write('client', Buffer.from('rm -rf /'))).toBe(false)
+    expect(() => session.record('terminal', { activity: 0, title: '/bin/sh' })).toThrow(
+      expect.objectContaining({ code: 'audit-unwritable' }) as Error,
+    )
+  })
+})
