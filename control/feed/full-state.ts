@@ -59,8 +59,8 @@ export async function readFullState(
     const logins = await sql.query<CertificateRow>(
       `select id as serial, ended_at_ms as "orderedAtMs", ends_at_ms as "expiresAtMs"
        from logins where realm = $1 and proxy_id is not null and ended_at_ms is not null
-         and ends_at_ms > $2 order by id`,
-      [realm, atMs - endedGrantsMs],
+         and (ends_at_ms > $2 or ended_at_ms > $3) order by id`,
+      [realm, atMs - endedGrantsMs, atMs - usedTokenMs],
     )
     const sshKeys = await sql.query<SshKeyRow>(
       `select ${sshKeyColumns} from ${sshKeyTables}

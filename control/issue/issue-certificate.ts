@@ -87,9 +87,12 @@ export async function issueForPerson(
         })
   for (const { serial, notBeforeMs, expiresAtMs } of ssh === undefined ? [issued] : [issued, ssh]) {
     await sql.query(
-      `insert into certificates (realm, serial, kind, holder_id, issued_at_ms, expires_at_ms, login_id)
-       values ($1, $2, 'person', $3, $4, $5, $6)`,
-      [realm, serial, person.id, notBeforeMs, expiresAtMs, ask.loginId ?? null],
+      `insert into certificates (realm, serial, kind, holder_id, issued_at_ms, expires_at_ms, login_id,
+         issued_with) values ($1, $2, 'person', $3, $4, $5, $6, $7)`,
+      [
+        ...[realm, serial, person.id, notBeforeMs, expiresAtMs, ask.loginId ?? null],
+        serial === issued.serial ? null : issued.serial,
+      ],
     )
   }
   return {

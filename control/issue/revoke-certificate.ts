@@ -3,11 +3,13 @@ import { nowMs, type Actor, type Control } from '../control.ts'
 import { appendFeed, type FeedEntry } from '../feed/append-feed.ts'
 import { notFound } from '../refusals.ts'
 import type { Sql } from '../store/store.ts'
-import { markTokensRevoked, type RevokedToken } from '../tokens/mark-tokens-revoked.ts'
+import { markSshKeysRemoved } from '../ssh/ssh-key-row.ts'
+import { markTokensRevoked } from '../tokens/mark-tokens-revoked.ts'
 
 /**
- * Revokes one person's certificate, also one that has ended: it may have let in a session that has not. Cuts its sessions. `lost`: it
- * may be in others' hands, who may have made API tokens with it (and then signed out, to look harmless).
+ * Revokes one person's certificate, with the one for SSH (or of TLS) that was issued beside it, also one that has ended: it may have let in a
+ * session that has not. Cuts its sessions. `lost`: it may be in others' hands, who may have made API tokens or registered SSH keys with it
+ * (and then signed out, to look harmless).
  */
 export async function revokeCertificate(
   control: Control,
@@ -36,35 +38,44 @@ export async function revokeCertificate(
     // With its sign-in: whoever holds this certificate may have refreshed it into another.
     const { loginId } = found
     if (loginId !== null) await markLoginsEnded(sql, realm, { loginId }, how)
-    const which = loginId === null ? { serial } : { loginId }
+    const serials = await readTogether(sql, realm, serial, loginId)
+    const which = loginId === null ? { serials } : { loginId }
     const revoked = await markCertificatesRevoked(sql, realm, which, how)
-    const tokens = lost ? await markTokensMadeWith(sql, realm, which, how) : []
-    if (found.revoked && revoked.length + tokens.length === 0) return
+    const certificateSerials = lost ? serials : []
+    const madeWith = { certificateSerials, apiTokensToo: true }
+    const tokens = await markTokensRevoked(sql, realm, madeWith, how)
+    const sshKeys = await markSshKeysRemoved(sql, realm, { certificateSerials }, how)
+    if (found.revoked && revoked.length + tokens.length + sshKeys.length === 0) return
     await appendControlAction(sql, control.chain, actor, {
       action: 'certificate.revoked',
       target: serial,
-      details: { reason, tokens: tokens.map(({ id }) => id) },
+      details: {
+        reason,
+        tokens: tokens.map(({ id }) => id),
+        sshKeys: sshKeys.map(({ fingerprint }) => fingerprint),
+      },
     })
-    const entries = [...revoked, ...tokens].flatMap(({ entry }) => entry ?? [])
+    const entries = [...revoked, ...tokens, ...sshKeys].flatMap(({ entry }) => entry ?? [])
     if (entries.length > 0) await appendFeed(sql, realm, entries, atMs)
   })
 }
 
-/** API tokens too, that were made with a certificate, or with any of a sign-in. */
-async function markTokensMadeWith(
+/** A certificate, and those that stand for the same: all of its sign-in, or without one those that were issued together. */
+async function readTogether(
   sql: Sql,
   realm: string,
-  { serial, loginId }: { serial?: string; loginId?: string },
-  how: { atMs: number; by: string; reason: string },
-): Promise<RevokedToken[]> {
+  serial: string,
+  loginId: string | null,
+): Promise<string[]> {
   const rows = await sql.query<{ serial: string }>(
-    `select serial from certificates
-     where realm = $1 and kind = 'person' and (serial = $2 or login_id = $3::uuid)`,
-    [realm, serial ?? null, loginId ?? null],
+    `select c.serial from certificates c
+     join certificates given on given.realm = c.realm and given.serial = $2
+     where c.realm = $1 and c.kind = 'person'
+       and (c.serial in ($2, given.issued_with)
+         or c.issued_with in ($2, given.issued_with) or c.login_id = $3::uuid)`,
+    [realm, serial, loginId],
   )
-  const certificateSerials = rows.map((row) => row.serial)
-  const which = { certificateSerials, apiTokensToo: true }
-  return markTokensRevoked(sql, realm, which, how)
+  return rows.map((row) => row.serial)
 }
 
 export interface RevokedCertificate {
@@ -81,18 +92,18 @@ export interface RevokedCertificate {
 export async function markCertificatesRevoked(
   sql: Sql,
   realm: string,
-  which: { serial?: string; holderId?: string; loginId?: string },
+  which: { serials?: readonly string[]; holderId?: string; loginId?: string },
   how: { atMs: number; by: string; reason: string },
 ): Promise<RevokedCertificate[]> {
   const rows = await sql.query<{ serial: string; expiresAtMs: number }>(
     `update certificates set revoked_at_ms = $4, revoked_by = $5, revoke_reason = $6
      where realm = $1 and kind = 'person'
-       and (serial = $2 or holder_id = $3::uuid or login_id = $7::uuid)
+       and (serial = any($2::text[]) or holder_id = $3::uuid or login_id = $7::uuid)
        and revoked_at_ms is null
-       and (expires_at_ms > $4 or serial = $2 or login_id = $7::uuid)
+       and (expires_at_ms > $4 or serial = any($2::text[]) or login_id = $7::uuid)
      returning serial, expires_at_ms as "expiresAtMs"`,
     [
-      ...[realm, which.serial ?? null, which.holderId ?? null],
+      ...[realm, which.serials ?? [], which.holderId ?? null],
       ...[how.atMs, how.by, how.reason, which.loginId ?? null],
     ],
   )

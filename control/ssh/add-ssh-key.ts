@@ -14,6 +14,7 @@ import { appendFeed } from '../feed/append-feed.ts'
 import { lockPerson } from '../people/person-row.ts'
 import { conflict, notAllowed } from '../refusals.ts'
 import { isDuplicate } from '../store/query-error.ts'
+import { requireUnrevoked } from '../tokens/token-row.ts'
 import { openSshKey } from './open-ssh-key.ts'
 import { reachesResources } from './reaches-resources.ts'
 import { sshKeyEvent } from './ssh-key-row.ts'
@@ -22,12 +23,14 @@ const keysMax = 20
 
 /**
  * Registers a key of the actor, which then identifies them at every proxy. They prove to hold it: otherwise somebody could
- * register another's, and be taken for the author of what that one does. Rejects with `request-invalid`, or `conflict` for a key that
+ * register another's, and be taken for the author of what that one does. It ends when an admin revokes the certificate that it is
+ * registered with. Rejects with `request-invalid`, or `conflict` for a key that
  * is somebody's already or past 20 keys.
  */
 export async function addSshKey(
   control: Control,
   actor: Actor,
+  certificateSerial: string,
   ask: z.output<typeof sshKeyAdd>,
 ): Promise<SshKeyView> {
   const { realm, state } = control
@@ -40,8 +43,9 @@ export async function addSshKey(
   })
   const add = state.transaction(async (sql) => {
     const person = await lockPerson(sql, realm, actor.id)
-    if (person.state !== 'active' || !reachesResources(person.roles)) {
-      throw notAllowed('your access was revoked', 'ask an admin')
+    await requireUnrevoked(sql, realm, person, certificateSerial)
+    if (!reachesResources(person.roles)) {
+      throw notAllowed('an auditor reaches no resource', 'ask an admin')
     }
     const atMs = nowMs(control.clock)
     const [counted] = await sql.query<{ keys: number }>(
@@ -70,10 +74,10 @@ export async function addSshKey(
     )
     await sql.query(
       `insert into ssh_keys (realm, id, person_id, name, fingerprint, public_key, added_at_ms,
-         expires_at_ms) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+         expires_at_ms, certificate_serial) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
       [
         ...[realm, row.id, person.id, row.name, row.fingerprint, row.publicKey],
-        ...[row.addedAtMs, row.expiresAtMs],
+        ...[row.addedAtMs, row.expiresAtMs, certificateSerial],
       ],
     )
     await appendControlAction(sql, control.chain, actor, {

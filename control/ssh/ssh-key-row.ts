@@ -18,18 +18,22 @@ export function sshKeyEvent(row: SshKeyRow): FeedEvent {
   }
 }
 
-/** Removes one key, or all of a person. Chain is the caller's, and so is handing the entries to the feed. */
+/** Removes one key, all of a person, or those that were registered with these certificates. Chain is the caller's, and so is handing the entries to the feed. */
 export async function markSshKeysRemoved(
   sql: Sql,
   realm: string,
-  which: { id?: string; personId?: string },
+  which: { id?: string; personId?: string; certificateSerials?: readonly string[] },
   how: { atMs: number; by: string },
 ): Promise<{ fingerprint: string; entry: FeedEntry }[]> {
   const rows = await sql.query<{ fingerprint: string }>(
     `update ssh_keys set removed_at_ms = $4, removed_by = $5
-     where realm = $1 and removed_at_ms is null and (id = $2::uuid or person_id = $3::uuid)
+     where realm = $1 and removed_at_ms is null
+       and (id = $2::uuid or person_id = $3::uuid or certificate_serial = any($6::text[]))
      returning fingerprint`,
-    [realm, which.id ?? null, which.personId ?? null, how.atMs, how.by],
+    [
+      ...[realm, which.id ?? null, which.personId ?? null, how.atMs, how.by],
+      which.certificateSerials ?? [],
+    ],
   )
   return rows.map(({ fingerprint }) => ({
     fingerprint,

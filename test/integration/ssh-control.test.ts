@@ -162,6 +162,22 @@ describe.each(['embedded', 'postgres'] as const)('SSH over the %s store', (engin
       )
     })
 
+    test('and the X.509 one beside it are revoked together', async () => {
+      const dev = await newPerson()
+      await grant(dev, 'read')
+      for (const revoked of ['serial', 'ssh'] as const) {
+        const { serial, ssh } = await issue(dev, createSshKey().line)
+        const other = await issue(dev, createSshKey().line)
+        const params = { serial: revoked === 'serial' ? serial : ssh!.serial }
+        await site.admin.call('certificateRevoke', { params, body: reason })
+        const of = (certificateSerial: string) =>
+          confirm({ personId: dev.person.id, certificateSerial })
+        expect(await of(serial)).toBe('certificate-revoked')
+        expect(await of(ssh!.serial)).toBe('certificate-revoked')
+        expect(await of(other.ssh!.serial)).toBe('confirmed')
+      }
+    })
+
     test('ends with its person, and one of before does not count after', async () => {
       const dev = await newPerson()
       await grant(dev, 'read')
@@ -222,6 +238,23 @@ describe.each(['embedded', 'postgres'] as const)('SSH over the %s store', (engin
       expect((await actions()).map(({ action }) => action)).toEqual(
         expect.arrayContaining(['ssh-key.added', 'ssh-key.removed']),
       )
+    })
+
+    test('goes with the certificate that it was registered with, when that is lost', async () => {
+      const dev = await newPerson()
+      await grant(dev, 'read')
+      const { fingerprint } = await add(dev, createSshKey())
+      const params = { serial: dev.serial }
+      await site.admin.call('certificateRevoke', { params, body: reason })
+      expect(await confirm({ personId: dev.person.id, keyFingerprint: fingerprint })).toBe(
+        'key-removed',
+      )
+      await feed.next('events', ({ events }) =>
+        events.some(
+          (event) => event.kind === 'ssh-key-removed' && event.fingerprint === fingerprint,
+        ),
+      )
+      await expect(add(dev, createSshKey())).rejects.toMatchObject({ code: 'evidence-invalid' })
     })
 
     test('without a proof, or with another’s, is not registered', async () => {

@@ -6,6 +6,7 @@ import { issueSessionCertificate } from '../../ssh/issue-session-certificate.ts'
 import { listSshKeys } from '../../ssh/list-ssh-keys.ts'
 import { removeSshKey } from '../../ssh/remove-ssh-key.ts'
 import { actorOf } from '../actor-of.ts'
+import { serialOf } from '../serial-of.ts'
 import { ownScope, type Handlers } from '../handlers.ts'
 import { createRateLimit } from '../rate-limit.ts'
 
@@ -50,7 +51,8 @@ export function sshHandlers(
       }
     },
     sshKeys: ({ caller }, { query }) => listSshKeys(control, ownScope(caller), query),
-    sshKeyAdd: (request, { body }) => addSshKey(control, actorOf(request), body),
+    sshKeyAdd: (request, { body }) =>
+      addSshKey(control, actorOf(request), serialOf(request.caller), body),
     async sshKeyRemove(request, { params }) {
       const { caller } = request
       const ownerId = caller.roles.includes('admin') ? undefined : caller.id

@@ -1,11 +1,11 @@
 import type { Control } from '../../control.ts'
-import { notAllowed } from '../../refusals.ts'
 import { listTokens } from '../../tokens/list-tokens.ts'
 import { makeApiToken } from '../../tokens/make-api-token.ts'
 import { makeConnectToken } from '../../tokens/make-connect-token.ts'
 import { revokeToken } from '../../tokens/revoke-token.ts'
 import { actorOf } from '../actor-of.ts'
-import { ownScope, type Handlers, type PersonCaller } from '../handlers.ts'
+import { ownScope, type Handlers } from '../handlers.ts'
+import { serialOf } from '../serial-of.ts'
 
 type TokenRoute = 'connectTokenMake' | 'tokens' | 'tokenMake' | 'tokenRevoke'
 
@@ -24,10 +24,4 @@ export function tokenHandlers(control: Control): Pick<Handlers, TokenRoute> {
       return revokeToken(control, actorOf(request), ownerId, params.id, body.reason)
     },
   }
-}
-
-/** The routes are closed to API tokens: a token makes no tokens. */
-function serialOf(caller: PersonCaller): string {
-  if (caller.via === 'certificate') return caller.certificate.serial
-  throw notAllowed('a token makes no tokens', 'use sally with a signed-in home')
 }
