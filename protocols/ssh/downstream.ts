@@ -3,6 +3,7 @@
  */
 import type { Duplex } from 'node:stream'
 import type { Gate, Host, HostKey, Identity } from '../engine.ts'
+import type { Timer } from '../kit/clock.ts'
 import { toSallyportError } from '../kit/errors.ts'
 import type { Downstream } from '../session.ts'
 import { Authentication, wordsOf } from './downstream/authenticate.ts'
@@ -52,6 +53,7 @@ export function receive(
   let connection: Connection | undefined
   let serving: Serving | undefined
   let identity: Identity | undefined
+  let leaving: Timer | undefined
   let isShaking = true
   const shaken = (): void => {
     if (!isShaking) return
@@ -72,7 +74,11 @@ export function receive(
         else connection.message(type, payload)
       },
       drained: () => connection?.drained(),
+      ending() {
+        leaving = host.clock.startTimer(host.limits.farewellMs, () => transport.destroy())
+      },
       closed(error) {
+        leaving?.cancel()
         shaken()
         authentication.cancel()
         connection?.end()

@@ -1,5 +1,6 @@
 /** What an engine brings to the conformance suite. */
-import type { Engine } from '../../protocols/engine.ts'
+import type { Engine, Host } from '../../protocols/engine.ts'
+import type { Upstream } from '../../protocols/session.ts'
 import type { EngineServer } from '../fakes/engine-server.ts'
 import type { TestCertificates } from '../fakes/tls.ts'
 
@@ -33,6 +34,9 @@ export interface ConformanceClient {
 
 export interface ConformanceCase {
   readonly engine: Engine
+  /** What the gate says of the upstream, beside its address. */
+  readonly upstream?: Pick<Upstream, 'ssh'>
+  readonly hostKeys?: Host['hostKeys']
   readonly startUpstream: () => Promise<FaultyUpstream>
   /** Behaviours of the upstream that must end a session, or its login, without harm. */
   readonly loginFaults: readonly string[]

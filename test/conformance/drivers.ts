@@ -6,9 +6,14 @@ import type { Limits } from '../../protocols/kit/limits.ts'
 import type { EngineServer } from '../fakes/engine-server.ts'
 import type { FakeGate } from '../fakes/gate.ts'
 import { domain, secret, startRealPostgres, startSite } from '../fakes/postgres-site.ts'
+import { sshDriver } from './ssh-driver.ts'
 
 /** What the suite needs to know of a protocol. Everything else it must be able to say in the words of the contract. */
 export interface Driver {
+  /** What a client hears that shows no evidence, and what the gate is asked for it. */
+  readonly withoutEvidence: { readonly told: string; readonly arrivals: readonly string[] }
+  /** What a client hears that goes on in the clear. */
+  readonly inTheClear: RegExp
   /** A real resource; slow, so once for the suite. */
   start(): Promise<Resource>
 }
@@ -47,6 +52,8 @@ export interface OpenClient {
 }
 
 const postgres: Driver = {
+  withoutEvidence: { told: 'a client certificate is required', arrivals: ['none'] },
+  inTheClear: /TLS|sslmode/i,
   async start() {
     const real = await startRealPostgres()
     return {
@@ -129,4 +136,4 @@ export function exchange(port: number, bytes: Buffer, tls = false): Promise<stri
 }
 
 /** One for each protocol that there is: the compiler asks for it. */
-export const drivers: Readonly<Record<Exclude<ProtocolName, 'ssh'>, Driver>> = { postgres }
+export const drivers: Readonly<Record<ProtocolName, Driver>> = { postgres, ssh: sshDriver }

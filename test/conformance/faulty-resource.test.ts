@@ -7,9 +7,11 @@ import { makeCertificates, type TestCertificates } from '../fakes/tls.ts'
 import { eventually } from '../fakes/postgres-site.ts'
 import type { ConformanceCase, ConformanceClient, FaultyUpstream } from './conformance-case.ts'
 import { postgresCase } from './postgres-case.ts'
+import { sshCase } from './ssh-case.ts'
 
-const cases: Record<Exclude<keyof typeof engines, 'ssh'>, ConformanceCase> = {
+const cases: Record<keyof typeof engines, ConformanceCase> = {
   postgres: postgresCase,
+  ssh: sshCase,
 }
 const domain = 'access.localhost'
 const secret = 'nobody may read this'
@@ -32,7 +34,10 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
   beforeEach(async () => {
     upstream = await engineCase.startUpstream()
     gate = createFakeGate({
-      upstream: { host: '127.0.0.1', port: upstream.port, serverName: 'x', tls: 'disable' },
+      upstream: {
+        ...{ host: '127.0.0.1', port: upstream.port, serverName: 'x', tls: 'disable' },
+        ...engineCase.upstream,
+      },
       account: 'the-account',
       secret,
     })
@@ -42,6 +47,7 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
       certificates,
       domain,
       limits,
+      ...(engineCase.hostKeys === undefined ? {} : { hostKeys: engineCase.hostKeys }),
     })
     return async () => {
       // Nothing outlives a connection, nothing is thrown away, nothing is told twice.
@@ -112,7 +118,7 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
     await running
     await eventually(() => upstream.open === 0)
     expect(upstream.cancelRequests).toBeGreaterThan(0)
-    expect(gate.records[0]!.outcomes[0]!.status).toMatch(/unknown|cancelled/)
+    expect(gate.records.at(-1)!.outcomes[0]!.status).toMatch(/unknown|cancelled/)
   })
 
   test.each(engineCase.loginFaults)('a resource that fails the login: %s', async (fault) => {

@@ -43,7 +43,7 @@ function mutate(bytes: Buffer): Buffer {
         changed[at] = randomInt(256)
         break
       case 1:
-        changed.fill(0xff, at, at + 4)
+        changed.fill(0xff, at, Math.min(at + 4, changed.length))
         break
       case 2:
         return changed.subarray(0, at)

@@ -23,6 +23,8 @@ export interface TransportHandlers {
   message(type: number, payload: Buffer): void
   /** The socket takes more again. */
   drained(): void
+  /** Everything is said; the peer may take its time to close, and is to be given no more than some. */
+  ending?(): void
   /** Once: there is nothing more to send or to come. */
   closed(error: Error | undefined): void
 }
@@ -293,6 +295,7 @@ export class Transport {
     this.#socket.end()
     // What still comes is read and dropped: unread bytes would turn our close into a reset.
     this.#socket.resume()
+    this.#handlers.ending?.()
   }
 
   #close(): void {
