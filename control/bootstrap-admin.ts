@@ -4,8 +4,8 @@
  */
 import { X509Certificate } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { createKeyAndRequest } from '../certs/request.ts'
 import { email as emailShape } from './api/names.ts'
+import { createHomeKeys } from './cli/home-keys.ts'
 import { homeFiles, type HomeConfig } from './cli/home.ts'
 import { writeHome } from './cli/write-home.ts'
 import { nowMs, type Actor, type Control } from './control.ts'
@@ -68,15 +68,16 @@ export async function bootstrapAdmin(control: Control, options: BootstrapOptions
         groups: [...(options.groups ?? [])],
       })
     : found!
-  const { privateKeyPem, requestPem } = await createKeyAndRequest()
-  const issued = await issueCertificate(control, operator, person.id, { requestPem })
-  writeHome(options.home, config, privateKeyPem, issued)
+  const keys = await createHomeKeys()
+  const issued = await issueCertificate(control, operator, person.id, keys.ask)
+  writeHome(options.home, config, keys, issued)
   log.info({ email, home: options.home }, 'the admin is signed in')
 }
 
 function isFresh(control: Control, home: string): boolean {
   const files = homeFiles(home)
-  if (!existsSync(files.certificate) || !existsSync(files.key)) return false
+  const needed = [files.certificate, files.key, files.ssh.certificate, files.ssh.key]
+  if (!needed.every((file) => existsSync(file))) return false
   try {
     const certificate = new X509Certificate(readFileSync(files.certificate))
     const authority = new X509Certificate(control.keys.authorities.people.certificatePem)

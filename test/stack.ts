@@ -6,11 +6,11 @@ import { spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve as resolvePath } from 'node:path'
-import { createKeyAndRequest } from '../certs/request.ts'
 import type { ApiClient } from '../control/api/client.ts'
 import type { Resource } from '../control/api/resource.ts'
 import type { Grant } from '../control/api/shapes.ts'
 import { sealedSecretsIn, writeSealedSecrets } from '../control/api/sealed-secrets.ts'
+import { createHomeKeys } from '../control/cli/home-keys.ts'
 import { writeHome } from '../control/cli/write-home.ts'
 import { freePort } from '../deploy/ports.ts'
 import { prepareCluster, type Cluster } from '../deploy/postgres/cluster.ts'
@@ -272,16 +272,16 @@ async function makePerson(
   const { api, site, proxyPort } = stack
   const email = `${name}@example.test`
   const { id } = await api.call('personCreate', { body: { email, name } })
-  const { privateKeyPem, requestPem } = await createKeyAndRequest()
-  const issued = await api.call('certificateIssue', { params: { id }, body: { requestPem } })
+  const keys = await createHomeKeys()
+  const issued = await api.call('certificateIssue', { params: { id }, body: keys.ask })
   const home = join(stack.directory, 'homes', name)
-  writeHome(home, { ...site.adminHome.config, email }, privateKeyPem, issued)
+  writeHome(home, { ...site.adminHome.config, email }, keys, issued)
   return {
     id,
     email,
     home,
     certificatePem: issued.certificatePem,
-    keyPem: privateKeyPem,
+    keyPem: keys.privateKeyPem,
     psqlEnvironment: ({ resource = stackResource, user, database = stackDatabase } = {}) => ({
       PGHOST: `${resource}.${stackDomain}`,
       PGHOSTADDR: host,

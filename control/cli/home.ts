@@ -35,6 +35,19 @@ export interface HomeFiles {
   readonly keyDer: string
   /** Countersigned heads that `sally audit verify` has seen. */
   readonly auditHeads: string
+  readonly ssh: HomeSshFiles
+}
+
+/** What OpenSSH reads of a home. */
+export interface HomeSshFiles {
+  readonly directory: string
+  readonly key: string
+  readonly publicKey: string
+  readonly certificate: string
+  /** Who certifies the proxies' host keys. */
+  readonly knownHosts: string
+  /** What `sally ssh-config` and `sally connect` write. */
+  readonly config: string
 }
 
 export interface Home {
@@ -52,6 +65,19 @@ export function homeFiles(directory: string): HomeFiles {
     key: join(directory, 'key.pem'),
     keyDer: join(directory, 'key.pk8'),
     auditHeads: join(directory, 'audit-heads.json'),
+    ssh: sshFiles(join(directory, 'ssh')),
+  }
+}
+
+function sshFiles(directory: string): HomeSshFiles {
+  const key = join(directory, 'id_ed25519')
+  return {
+    directory,
+    key,
+    publicKey: `${key}.pub`,
+    certificate: `${key}-cert.pub`,
+    knownHosts: join(directory, 'known_hosts'),
+    config: join(directory, 'config'),
   }
 }
 

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
-import { createKeyAndRequest } from '../../certs/request.ts'
 import { createApiClient, type ApiClient } from '../../control/api/client.ts'
 import type { Role } from '../../control/api/names.ts'
 import type { Person } from '../../control/api/shapes.ts'
+import { createHomeKeys, type HomeKeys } from '../../control/cli/home-keys.ts'
 import type { HomeConfig } from '../../control/cli/home.ts'
 import { writeHome } from '../../control/cli/write-home.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
@@ -69,18 +69,16 @@ export async function signPeopleIn(
     return await Promise.all(
       demoPeople.map(async ({ email }) => {
         const home = join(place.homesDirectory, email.split('@')[0]!)
-        const { privateKeyPem, requestPem } = await createKeyAndRequest()
-        const certificate = await signIn(anyone, place, email, requestPem).catch(
-          (error: unknown) => {
-            if (!(error instanceof SallyportError) || error.code !== 'sign-in-refused') throw error
-            place.announce(
-              `${email} has a certificate and no sign-in, so decides nothing: ${error.message}`,
-            )
-            const params = { id: known.get(email)!.id }
-            return api.call('certificateIssue', { params, body: { requestPem } })
-          },
-        )
-        writeHome(home, { ...config, email }, privateKeyPem, certificate)
+        const keys = await createHomeKeys()
+        const certificate = await signIn(anyone, place, email, keys.ask).catch((error: unknown) => {
+          if (!(error instanceof SallyportError) || error.code !== 'sign-in-refused') throw error
+          place.announce(
+            `${email} has a certificate and no sign-in, so decides nothing: ${error.message}`,
+          )
+          const params = { id: known.get(email)!.id }
+          return api.call('certificateIssue', { params, body: keys.ask })
+        })
+        writeHome(home, { ...config, email }, keys, certificate)
         return { email, home }
       }),
     )
@@ -93,9 +91,9 @@ async function signIn(
   anyone: ApiClient,
   { provider }: PeoplePlace,
   email: string,
-  requestPem: string,
+  ask: HomeKeys['ask'],
 ) {
-  const begun = await anyone.call('loginCode', { body: { requestPem, redirectUri } })
+  const begun = await anyone.call('loginCode', { body: { ...ask, redirectUri } })
   const account = provider.accounts.find((one) => one.email === email)!
   const page = await signInAt(provider.authorityPem, begun.authorizationUrl, account)
   const arrived = new URL(page.url).searchParams

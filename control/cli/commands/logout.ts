@@ -4,6 +4,7 @@ import { SallyportError } from '../../../protocols/kit/errors.ts'
 import type { Cli } from '../cli.ts'
 import { homeDirectory, homeFiles } from '../home.ts'
 import { printable } from '../printable.ts'
+import { findAgent } from '../ssh/agent.ts'
 import { withApi } from '../with-api.ts'
 
 /** `sally logout`: ends the login at control, and then here. The home keeps where control is. */
@@ -19,9 +20,14 @@ export function declareLogout(command: Command, cli: Cli): void {
       if (!(error instanceof SallyportError) || !error.code.startsWith('evidence-')) throw error
       if (error.code === 'evidence-missing') throw error
     }
-    rmSync(files.certificate, { force: true })
-    rmSync(files.key, { force: true })
-    rmSync(files.keyDer, { force: true })
+    // An agent that does not answer keeps what control has ended already.
+    await findAgent(cli.environment)
+      ?.remove(files)
+      .catch(() => undefined)
+    const { ssh, certificate, key, keyDer } = files
+    for (const file of [ssh.certificate, ssh.key, ssh.publicKey, certificate, key, keyDer]) {
+      rmSync(file, { force: true })
+    }
     cli.answer(
       { done: true, home: files.directory, endSessionUrl },
       () => `signed out at ${files.directory}`,

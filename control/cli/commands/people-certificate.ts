@@ -23,18 +23,18 @@ export function declarePeopleCertificate(command: Command, cli: Cli): void {
       const forMs = options.for === undefined ? undefined : parseDuration(options.for)
       const made = await withApi(cli, async ({ api, home, progress }) => {
         const person = await findPerson(api, email)
-        progress.update('making a key')
-        const { createKeyAndRequest } = await import('../../../certs/request.ts')
-        const { privateKeyPem, requestPem } = await createKeyAndRequest()
+        progress.update('making keys')
+        const { createHomeKeys } = await import('../home-keys.ts')
+        const keys = await createHomeKeys()
         progress.update('asking control for the certificate')
         const certificate = await api.call('certificateIssue', {
           params: { id: person.id },
-          body: { requestPem, ...(forMs === undefined ? {} : { forMs }) },
+          body: { ...keys.ask, ...(forMs === undefined ? {} : { forMs }) },
         })
-        return { person, certificate, privateKeyPem, config: home.config }
+        return { person, certificate, keys, config: home.config }
       })
       const { certificate, person } = made
-      writeHome(directory, { ...made.config, email: person.email }, made.privateKeyPem, certificate)
+      writeHome(directory, { ...made.config, email: person.email }, made.keys, certificate)
       cli.answer(
         {
           home: directory,

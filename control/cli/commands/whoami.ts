@@ -5,6 +5,7 @@ import type { Cli } from '../cli.ts'
 import { signInHint } from '../sign-in-hint.ts'
 import { printable } from '../printable.ts'
 import { localTime, relativeTime } from '../show-time.ts'
+import { readSshCertificate, type SshCertificateFile } from '../ssh/certificate-file.ts'
 import { withApi } from '../with-api.ts'
 
 /** A certificate that ends sooner than this is worth a warning. */
@@ -13,15 +14,17 @@ const soonMs = 3_600_000
 /** `sally whoami` */
 export function declareWhoami(command: Command, cli: Cli): void {
   command.action(async () => {
-    const { answer, controlUrl } = await withApi(cli, async ({ api, home }) => ({
+    const { answer, controlUrl, ssh } = await withApi(cli, async ({ api, home }) => ({
       answer: await api.call('whoami'),
       controlUrl: home.config.controlUrl,
+      ssh: readSshCertificate(home.files),
     }))
     const { person, certificate, login } = answer
     // A home has one, so control was shown one.
     const endsAtMs = certificate?.expiresAtMs ?? answer.controlTimeMs
     const leftMs = endsAtMs - answer.controlTimeMs
-    cli.answer(answer, () => {
+    const sshShown = ssh === undefined ? null : { serial: ssh.serial, expiresAtMs: ssh.expiresAtMs }
+    cli.answer({ ...answer, ssh: sshShown }, () => {
       const ends = `${relativeTime(endsAtMs, answer.controlTimeMs)} (${localTime(endsAtMs)})`
       const name = person.name === '' || person.name === person.email ? '' : ` (${person.name})`
       return [
@@ -31,6 +34,7 @@ export function declareWhoami(command: Command, cli: Cli): void {
         `groups       ${printable(person.groups.join(', ')) || 'none'}`,
         ...(login === null ? [] : showLogin(login, answer.controlTimeMs)),
         `certificate  ${printable(certificate?.serial ?? '')}, ends ${ends}`,
+        ...(ssh === undefined ? [] : [`SSH          ${showSsh(ssh, answer.controlTimeMs)}`]),
       ].join('\n')
     })
     if (leftMs < soonMs) {
@@ -39,6 +43,11 @@ export function declareWhoami(command: Command, cli: Cli): void {
       )
     }
   })
+}
+
+function showSsh({ serial, expiresAtMs }: SshCertificateFile, controlTimeMs: number): string {
+  const word = expiresAtMs > controlTimeMs ? 'ends' : 'ended'
+  return `${serial}, ${word} ${relativeTime(expiresAtMs, controlTimeMs)} (${localTime(expiresAtMs)})`
 }
 
 /** How and how surely they proved who they are, as the identity provider said. */

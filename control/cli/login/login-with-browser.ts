@@ -6,6 +6,7 @@ import { SallyportError } from '../../../protocols/kit/errors.ts'
 import type { ApiClient } from '../../api/client.ts'
 import { redirectPath, type SignedIn } from '../../api/login.ts'
 import type { Cli } from '../cli.ts'
+import type { HomeKeys } from '../home-keys.ts'
 import { printable } from '../printable.ts'
 import { startProgress } from '../progress.ts'
 
@@ -28,7 +29,7 @@ export function hasBrowser(environment: NodeJS.ProcessEnv, platform: NodeJS.Plat
 export async function loginWithBrowser(
   cli: Cli,
   api: ApiClient,
-  requestPem: string,
+  ask: HomeKeys['ask'],
 ): Promise<SignedIn> {
   const server = createServer({ maxHeaderSize: 32 * 1024 })
   await new Promise<void>((resolve, reject) => {
@@ -40,7 +41,7 @@ export async function loginWithBrowser(
   const progress = startProgress(cli, 'waiting for the browser')
   try {
     const redirectUri = `http://127.0.0.1:${port}${redirectPath}`
-    const begun = await api.call('loginCode', { body: { requestPem, redirectUri } })
+    const begun = await api.call('loginCode', { body: { ...ask, redirectUri } })
     const state = new URL(begun.authorizationUrl).searchParams.get('state') ?? ''
     const arriving = waitForBrowser(server, port, state, deadline.signal)
     // Also where the browser starts: it may be the wrong one, or none.

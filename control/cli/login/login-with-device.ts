@@ -4,6 +4,7 @@ import type { ApiClient } from '../../api/client.ts'
 import type { SignedIn } from '../../api/login.ts'
 import type { Cli } from '../cli.ts'
 import { isOutage } from '../is-outage.ts'
+import type { HomeKeys } from '../home-keys.ts'
 import { printable, printableJson } from '../printable.ts'
 import { startProgress } from '../progress.ts'
 
@@ -14,9 +15,9 @@ const waitMsMax = 35 * 60_000
 export async function loginWithDevice(
   cli: Cli,
   api: ApiClient,
-  requestPem: string,
+  ask: HomeKeys['ask'],
 ): Promise<SignedIn> {
-  const begun = await api.call('loginDevice', { body: { requestPem } })
+  const begun = await api.call('loginDevice', { body: ask })
   const { id, secret, userCode, verificationUrl, verificationUrlComplete: complete } = begun
   if (cli.json) {
     const { endsAtMs } = begun

@@ -82,21 +82,30 @@ describe('files', () => {
       certificatePem: 'certificate',
       serverAuthoritiesPem: 'authorities',
       controlAuthorityPem: 'authority',
+      ssh: { certificate: 'certificate' },
+      sshHostAuthorities: ['authority'],
     }
+    const keys = { privateKeyPem: 'key', ssh: { privateKey: 'key', publicKey: 'key' } }
     const trap = join(scratch, 'trap')
     mkdirSync(trap)
     chmodSync(trap, 0o777)
-    expect(() => writeHome(trap, config, 'key', issued)).toThrow('others may change')
+    expect(() => writeHome(trap, config, keys, issued)).toThrow('others may change')
     expect(readdirSync(trap)).toEqual([])
     chmodSync(trap, 0o700)
     const victim = join(scratch, 'victim')
     writeFileSync(victim, 'precious')
-    for (const name of ['key.pem', 'cert.pem', 'ca.pem', 'control-ca.pem', 'config.json']) {
-      symlinkSync(victim, join(trap, name))
-    }
-    writeHome(trap, config, 'key', issued)
+    const files = ['key.pem', 'cert.pem', 'ca.pem', 'control-ca.pem', 'config.json']
+    const ssh = ['id_ed25519', 'id_ed25519.pub', 'id_ed25519-cert.pub', 'known_hosts']
+    mkdirSync(join(trap, 'ssh'))
+    chmodSync(join(trap, 'ssh'), 0o777)
+    expect(() => writeHome(trap, config, keys, issued)).toThrow('others may change')
+    chmodSync(join(trap, 'ssh'), 0o700)
+    const all = [...files, ...ssh.map((name) => join('ssh', name))]
+    for (const name of all) symlinkSync(victim, join(trap, name))
+    writeHome(trap, config, keys, issued)
     expect(readFileSync(victim, 'utf8')).toBe('precious')
-    for (const name of readdirSync(trap)) {
+    expect(readdirSync(join(trap, 'ssh')).toSorted()).toEqual(ssh.toSorted())
+    for (const name of all) {
       expect(lstatSync(join(trap, name)).isFile(), name).toBe(true)
       expect(statSync(join(trap, name)).mode & 0o777, name).toBe(0o600)
     }

@@ -42,7 +42,7 @@ test('a page elsewhere neither ends nor answers a sign-in', async () => {
     },
     close: () => undefined,
   } as unknown as ApiClient
-  const done = loginWithBrowser(cli, api, 'request')
+  const done = loginWithBrowser(cli, api, { requestPem: 'request', sshPublicKey: 'key' })
   const port = await begun.promise
   await new Promise((resolve) => setImmediate(resolve))
   for (const target of [
