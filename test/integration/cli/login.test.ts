@@ -91,6 +91,8 @@ test('device flow in a terminal without a browser, then whoami, a session, and l
   const connected = await here(home, 'connect', 'orders-db', '--', '-Atc', 'select 7')
   expect(connected.stdout, connected.stderr).toContain('7')
 
+  const shown = await run('ssh-keygen', ['-L', '-f', join(home, 'ssh', 'id_ed25519-cert.pub')], {})
+  expect(shown.stdout, shown.stderr).toContain('Key ID: "dev@example.test"')
   expect((await here(home, 'login', '--refresh')).code).toBe(0)
   const out = await here(home, 'logout')
   expect(out.code, out.stderr).toBe(0)
