@@ -27,13 +27,18 @@ export const groupSummaries: Readonly<Record<string, string>> = {
 export const catalog: readonly CatalogEntry[] = [
   {
     path: 'connect',
-    summary: 'Open a resource with its own client (psql)',
+    summary: 'Open a resource with its own client (psql, ssh)',
     load: async () => (await import('./commands/connect.ts')).declareConnect,
   },
   {
     path: 'pg-service',
     summary: 'Write a pg_service.conf, so that psql service=NAME works',
     load: async () => (await import('./commands/write-pg-services.ts')).declarePgServices,
+  },
+  {
+    path: 'ssh-config',
+    summary: 'Have ssh, and all that runs it, know the resources by name',
+    load: async () => (await import('./commands/ssh-config.ts')).declareSshConfig,
   },
   {
     path: 'resources',

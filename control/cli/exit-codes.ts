@@ -17,7 +17,10 @@ export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes]
 
 export const exitCodeMeanings: readonly (readonly [ExitCode, string])[] = [
   [exitCodes.ok, 'it worked'],
-  [exitCodes.negative, 'the command’s own no: damage was found, a check failed, psql is missing'],
+  [
+    exitCodes.negative,
+    'the command’s own no: damage was found, a check failed, psql or ssh is missing',
+  ],
   [exitCodes.usage, 'usage: an option, an argument, a file or the home is not as it must be'],
   [exitCodes.denied, 'you may not do that, or your request was denied'],
   [exitCodes.notFound, 'there is no such thing'],

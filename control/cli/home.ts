@@ -109,6 +109,9 @@ export function readConfig(files: HomeFiles): HomeConfig {
     files.controlAuthority,
     files.serverAuthorities,
     files.certificate,
+    files.ssh.directory,
+    files.ssh.knownHosts,
+    files.ssh.config,
   ])
   let json: unknown
   try {

@@ -130,7 +130,13 @@ export async function startFakeApi(handlers: FakeHandlers): Promise<FakeApi> {
 export async function makeHome(
   api: FakeApi,
   directory: string,
-  options: { email?: string; validForMs?: number; proxyPort?: number; proxyHost?: string } = {},
+  options: {
+    email?: string
+    validForMs?: number
+    proxyPort?: number
+    sshPort?: number
+    proxyHost?: string
+  } = {},
 ): Promise<string> {
   const email = options.email ?? 'dev@example.test'
   const { privateKeyPem, requestPem } = await createKeyAndRequest()
@@ -155,7 +161,10 @@ export async function makeHome(
     email,
     domain: 'access.localhost',
     proxyHost: options.proxyHost ?? '127.0.0.1',
-    proxyPorts: { postgres: options.proxyPort ?? 6432 },
+    proxyPorts: {
+      postgres: options.proxyPort ?? 6432,
+      ...(options.sshPort === undefined ? {} : { ssh: options.sshPort }),
+    },
   }
   write('config.json', JSON.stringify(config))
   return directory

@@ -2,7 +2,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { join } from 'node:path'
-import type { Authority } from '../../certs/authority.ts'
 import { issuePersonCertificate } from '../../certs/issue-person.ts'
 import { issueSshPersonCertificate } from '../../certs/issue-ssh-person.ts'
 import { createKeySigner } from '../../certs/key-signer.ts'
@@ -13,34 +12,74 @@ import {
 } from '../../certs/ssh-authority.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
 import { parseSshPublicKeyLine, sshPublicKeyLine } from '../../protocols/kit/ssh-public-key.ts'
+import type { FakeApi, FakeHandlers } from './api.ts'
+import { dev, devId } from './shop.ts'
 
-export function createSshAuthority(purpose: SshAuthorityPurpose): SshAuthority {
+function createSshAuthority(purpose: SshAuthorityPurpose): SshAuthority {
   return openSshAuthority(purpose, createKeySigner(generateKeyPairSync('ed25519').privateKey))
 }
 
-/** The `certificate` of an answer. `ssh` false: as for an auditor. */
-export async function certifyHome(
-  authorities: { people: Authority; proxies: Authority; control: Authority },
-  sshAuthorities: { people: SshAuthority; hosts: SshAuthority },
-  ask: { requestPem: string; sshPublicKey?: string | undefined },
-  how: { validForMs?: number; ssh?: boolean } = {},
-) {
-  const validForMs = how.validForMs ?? 8 * 3_600_000
-  const person = { realm: 'default', personId: randomUUID(), email: 'dev@example.test' }
-  const content = { ...person, validForMs, clock: systemClock }
-  const { requestPem, sshPublicKey } = ask
-  const issued = await issuePersonCertificate(authorities.people, { ...content, requestPem })
-  const ssh =
-    sshPublicKey === undefined || how.ssh === false
-      ? undefined
-      : await issueSshPersonCertificate(sshAuthorities.people, {
-          ...{ ...content, demo: true, publicKey: parseSshPublicKeyLine(sshPublicKey).blob },
-        })
+export interface SshLogins {
+  /** Signs the SSH certificates of people. */
+  readonly people: SshAuthority
+  /** Lines: who certifies the proxies' hosts. */
+  hosts: string[]
+  /** False: people are such as reach no resource by SSH. */
+  ssh: boolean
+  /** Where the proxy listens. */
+  sshPort: number
+  validForMs: number
+  readonly handlers: FakeHandlers
+}
+
+/** Renewing and ending a sign-in. */
+export function createSshLogins(api: () => FakeApi): SshLogins {
+  const logins: SshLogins = {
+    people: createSshAuthority('ssh-people'),
+    hosts: [sshPublicKeyLine(createSshAuthority('ssh-hosts').publicKey)],
+    ssh: true,
+    sshPort: 12_222,
+    validForMs: 8 * 3_600_000,
+    handlers: {
+      loginRefresh: async ({ body }) => ({
+        state: 'done',
+        person: dev,
+        login: {
+          ...{ id: devId, issuer: 'https://id.example', authTimeMs: null, acr: null, amr: [] },
+          ...{ begunAtMs: 0, endsAtMs: 1, refreshable: true },
+        },
+        certificate: await certify(api(), logins, body as Ask),
+        home: {
+          ...{ realm: 'default', domain: 'access.localhost', proxyHost: '127.0.0.1' },
+          proxyPorts: { postgres: 5, ssh: logins.sshPort },
+        },
+      }),
+      logout: () => ({ done: true, endSessionUrl: null }),
+      sshAuthorities: () => ({ people: ['one'], hosts: logins.hosts, upstream: ['two'] }),
+    },
+  }
+  return logins
+}
+
+interface Ask {
+  readonly requestPem: string
+  readonly sshPublicKey: string
+}
+
+async function certify(api: FakeApi, logins: SshLogins, { requestPem, sshPublicKey }: Ask) {
+  const person = { realm: 'default', personId: randomUUID(), email: dev.email }
+  const content = { ...person, validForMs: logins.validForMs, clock: systemClock }
+  const issued = await issuePersonCertificate(api.people, { ...content, requestPem })
+  const ssh = logins.ssh
+    ? await issueSshPersonCertificate(logins.people, {
+        ...{ ...content, demo: true, publicKey: parseSshPublicKeyLine(sshPublicKey).blob },
+      })
+    : undefined
   return {
     ...{ certificatePem: issued.certificatePem, serial: issued.serial },
     ...{ expiresAtMs: issued.expiresAtMs },
-    serverAuthoritiesPem: authorities.proxies.certificatePem,
-    controlAuthorityPem: authorities.control.certificatePem,
+    serverAuthoritiesPem: api.proxies.certificatePem,
+    controlAuthorityPem: api.control.certificatePem,
     ...(ssh === undefined
       ? {}
       : {
@@ -49,7 +88,7 @@ export async function certifyHome(
             ...{ serial: ssh.serial, expiresAtMs: ssh.expiresAtMs },
           },
         }),
-    sshHostAuthorities: [sshPublicKeyLine(sshAuthorities.hosts.publicKey)],
+    sshHostAuthorities: logins.hosts,
   }
 }
 

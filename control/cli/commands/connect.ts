@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { Option, type Command } from 'commander'
 import { SallyportError } from '../../../protocols/kit/errors.ts'
 import type { ApiClient } from '../../api/client.ts'
 import { resourceName, type Level } from '../../api/names.ts'
@@ -11,49 +11,102 @@ import { isOutage } from '../is-outage.ts'
 import { levelOption } from '../options.ts'
 import { psqlEnvironment, variablesRemoved } from '../psql-invocation.ts'
 import { runClient } from '../run-client.ts'
+import { sshArguments } from '../ssh/connect-invocation.ts'
 
 /** What asking control may take before `connect` goes on without its answer. */
 const askControlMs = 3_000
+
+interface ConnectOptions {
+  readonly level?: Level
+  readonly dbname?: string
+  readonly protocol?: Client
+}
+
+type Client = ResourceView['protocol']
+
+/** A program, and what it is told. */
+interface Invocation {
+  readonly program: string
+  readonly words: readonly string[]
+  readonly environment: Readonly<Record<string, string>>
+  /** Inherited variables that would lead elsewhere. */
+  readonly removed: readonly string[]
+}
 
 /** `sally connect RESOURCE [--level L] [--dbname D] [-- ARGUMENTS…]` */
 export function declareConnect(command: Command, cli: Cli): void {
   command
     .argument('<resource>', 'name of the resource')
-    .argument('[arguments...]', 'after --: passed on to psql as they are')
+    .argument('[arguments...]', 'after --: passed on to psql or ssh as they are')
     .addOption(levelOption('which of your grants to use; the newest if left out'))
     .option('--dbname <name>', 'database; by default the resource’s tag "database"')
+    .addOption(
+      new Option('--protocol <protocol>', 'what it speaks, where control cannot be asked').choices([
+        'postgres',
+        'ssh',
+      ]),
+    )
     .addHelpText(
       'after',
       '\nWith --json the command and its environment are printed instead of run.' +
-        '\nThe exit code is the one of psql.\n\nExamples:' +
-        "\n  sally connect orders-db\n  sally connect orders-db --level write -- -c 'select 1'",
+        '\nThe exit code is the one of psql or ssh.\n\nExamples:' +
+        "\n  sally connect orders-db\n  sally connect orders-db --level write -- -c 'select 1'" +
+        '\n  sally connect web1 --level admin\n  sally connect web1 -- -L 8080:localhost:80 uptime',
     )
-    .action(
-      async (
-        name: string,
-        passedOn: string[],
-        options: { level?: Level; dbname?: string },
-      ): Promise<void> => {
-        const home = readHome(cli.environment)
-        refuseExpiredCertificate(home, cli.clock)
-        const resource = readResourceName(name, home)
-        const known = await askControl(cli, home, resource, options.level)
-        const environment = psqlEnvironment(home, {
-          resource,
-          hostname: known?.hostname,
-          level: options.level,
-          database: options.dbname ?? known?.tags['database'],
-        })
-        if (cli.json) {
-          cli.answer({ command: ['psql', ...passedOn], env: environment }, () => '')
-          return
-        }
-        const inherited = { ...cli.environment }
-        for (const variable of variablesRemoved) delete inherited[variable]
-        const program = findProgram('psql', cli.environment) ?? throwMissing()
-        cli.exitWith(await runClient(program, passedOn, { ...inherited, ...environment }))
-      },
-    )
+    .action(async (name: string, passedOn: string[], options: ConnectOptions): Promise<void> => {
+      const home = readHome(cli.environment)
+      refuseExpiredCertificate(home, cli.clock)
+      const resource = readResourceName(name, home)
+      const known = await askControl(cli, home, resource, options.level)
+      const { program, words, environment, removed } =
+        clientOf(home, known, options) === 'ssh'
+          ? invokeSsh(home, resource, known, options)
+          : invokePsql(home, resource, known, options)
+      const commandLine = [...words, ...passedOn]
+      if (cli.json) {
+        cli.answer({ command: [program, ...commandLine], env: environment }, () => '')
+        return
+      }
+      const inherited = { ...cli.environment }
+      for (const variable of removed) delete inherited[variable]
+      const path = findProgram(program, cli.environment) ?? throwMissing(program)
+      cli.exitWith(await runClient(path, commandLine, { ...inherited, ...environment }))
+    })
+}
+
+/** Control knows; without it, who asked, or a home that knows one protocol only. */
+function clientOf(home: Home, known: ResourceView | undefined, options: ConnectOptions): Client {
+  const { postgres, ssh } = home.config.proxyPorts
+  const usual = postgres === undefined && ssh !== undefined ? 'ssh' : 'postgres'
+  return known?.protocol ?? options.protocol ?? usual
+}
+
+function invokePsql(
+  home: Home,
+  resource: string,
+  known: ResourceView | undefined,
+  { level, dbname }: ConnectOptions,
+): Invocation {
+  const database = dbname ?? known?.tags['database']
+  const target = { resource, hostname: known?.hostname, level, database }
+  const environment = psqlEnvironment(home, target)
+  return { program: 'psql', words: [], environment, removed: variablesRemoved }
+}
+
+function invokeSsh(
+  home: Home,
+  resource: string,
+  known: ResourceView | undefined,
+  { level, dbname }: ConnectOptions,
+): Invocation {
+  if (dbname !== undefined) {
+    throw new SallyportError('usage', '--dbname for an SSH resource', {
+      clientMessage: `${resource} is reached by SSH and has no databases`,
+      hint: `leave --dbname out: sally connect ${resource}`,
+    })
+  }
+  const words = sshArguments(home, { resource, hostname: known?.hostname, level })
+  return { program: 'ssh', words, environment: {}, removed: [] }
 }
 
 /** A host name of the home's domain is as good as the name in front of it. */
@@ -107,12 +160,21 @@ async function findResource(api: ApiClient, name: string): Promise<ResourceView 
   return undefined
 }
 
-function throwMissing(): never {
-  throw new SallyportError('client-missing', 'psql is not on PATH', {
-    clientMessage: 'psql is not installed (it is not on PATH)',
+const installed = {
+  psql: {
+    debian: 'postgresql-client',
+    mac: 'brew install libpq && brew link --force libpq',
+  },
+  ssh: { debian: 'openssh-client', mac: 'brew install openssh' },
+} as const
+
+function throwMissing(program: string): never {
+  const { debian, mac } = program === 'ssh' ? installed.ssh : installed.psql
+  throw new SallyportError('client-missing', `${program} is not on PATH`, {
+    clientMessage: `${program} is not installed (it is not on PATH)`,
     hint:
       process.platform === 'darwin'
-        ? 'install it: brew install libpq && brew link --force libpq'
-        : 'install it: sudo apt-get install postgresql-client (macOS: brew install libpq)',
+        ? `install it: ${mac}`
+        : `install it: sudo apt-get install ${debian} (macOS: ${mac})`,
   })
 }

@@ -4,15 +4,14 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { SshAuthority } from '../../../certs/ssh-authority.ts'
 import { sshFingerprint } from '../../../protocols/kit/ssh-public-key.ts'
 import { makeHome, startFakeApi, type FakeApi } from '../../fakes/api.ts'
-import { dev, devId, shopHandlers } from '../../fakes/shop.ts'
+import { shopHandlers } from '../../fakes/shop.ts'
 import {
-  certifyHome,
-  createSshAuthority,
+  createSshLogins,
   startAgent,
   type RunningAgent,
+  type SshLogins,
 } from '../../fakes/ssh-login.ts'
 import { runSally, type SallyRun } from '../../run-sally.ts'
 
@@ -20,40 +19,17 @@ let api: FakeApi
 let scratch: string
 let home: string
 let agent: RunningAgent
-let people: SshAuthority
-let withSsh = true
+let logins: SshLogins
 let count = 0
 
 beforeAll(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'sally-ssh-'))
   agent = await startAgent(scratch)
-  people = createSshAuthority('ssh-people')
-  const hosts = createSshAuthority('ssh-hosts')
-  api = await startFakeApi({
-    ...(await shopHandlers()),
-    loginRefresh: async ({ body }) => ({
-      state: 'done',
-      person: dev,
-      login: {
-        ...{ id: devId, issuer: 'https://id.example', authTimeMs: null, acr: null, amr: [] },
-        ...{ begunAtMs: 0, endsAtMs: 1, refreshable: true },
-      },
-      certificate: await certifyHome(
-        api,
-        { people, hosts },
-        body as { requestPem: string; sshPublicKey: string },
-        { ssh: withSsh },
-      ),
-      home: {
-        ...{ realm: 'default', domain: 'access.localhost', proxyHost: '127.0.0.1' },
-        proxyPorts: { postgres: 5, ssh: 12_222 },
-      },
-    }),
-    logout: () => ({ done: true, endSessionUrl: null }),
-  })
+  logins = createSshLogins(() => api)
+  api = await startFakeApi({ ...(await shopHandlers()), ...logins.handlers })
 })
 beforeEach(async () => {
-  withSsh = true
+  logins.ssh = true
   agent.clear()
   home = await makeHome(api, join(scratch, `home-${(count += 1)}`))
 })
@@ -84,7 +60,7 @@ describe('the files', () => {
     const shown = keygen('-L', '-f', file('id_ed25519-cert.pub'))
     const [, fingerprint] = keygen('-l', '-f', file('id_ed25519.pub')).split(' ')
     expect(shown).toContain(`Public key: ED25519-CERT ${fingerprint}`)
-    expect(shown).toContain(sshFingerprint(people.publicKey))
+    expect(shown).toContain(sshFingerprint(logins.people.publicKey))
     expect(shown).toContain('Key ID: "dev@example.test"')
     for (const name of ['id_ed25519', 'id_ed25519.pub', 'id_ed25519-cert.pub', 'known_hosts']) {
       expect(statSync(file(name)).mode & 0o777, name).toBe(0o600)
@@ -111,7 +87,7 @@ describe('the files', () => {
     const first = readFileSync(file('id_ed25519'), 'utf8')
     await login()
     expect(readFileSync(file('id_ed25519'), 'utf8')).not.toBe(first)
-    withSsh = false
+    logins.ssh = false
     const { ssh } = JSON.parse((await login(['--json'])).stdout) as { ssh: unknown }
     expect(ssh).toBeNull()
     for (const name of ['id_ed25519', 'id_ed25519.pub', 'id_ed25519-cert.pub']) {
