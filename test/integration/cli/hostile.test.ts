@@ -19,6 +19,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { AccessRequest } from '../../../control/api/request.ts'
 import { resourceView } from '../../../control/api/shapes.ts'
 import { homeConfig } from '../../../control/cli/home.ts'
+import { createHomeKeys } from '../../../control/cli/home-keys.ts'
 import { writeHome } from '../../../control/cli/write-home.ts'
 import { makeHome, startFakeApi, type FakeApi, type FakeHandlers } from '../../fakes/api.ts'
 import { startAsking, ways } from '../../fakes/requests.ts'
@@ -74,7 +75,7 @@ describe('files', () => {
     })
   }
 
-  test('a home is not made where others could change it, and links in it lead nowhere', () => {
+  test('a home is not made where others could change it, and links in it lead nowhere', async () => {
     const config = homeConfig.parse(
       JSON.parse(readFileSync(join(home, 'config.json'), 'utf8')) as unknown,
     )
@@ -85,7 +86,7 @@ describe('files', () => {
       ssh: { certificate: 'certificate' },
       sshHostAuthorities: ['authority'],
     }
-    const keys = { privateKeyPem: 'key', ssh: { privateKey: 'key', publicKey: 'key' } }
+    const keys = await createHomeKeys()
     const trap = join(scratch, 'trap')
     mkdirSync(trap)
     chmodSync(trap, 0o777)
@@ -94,7 +95,7 @@ describe('files', () => {
     chmodSync(trap, 0o700)
     const victim = join(scratch, 'victim')
     writeFileSync(victim, 'precious')
-    const files = ['key.pem', 'cert.pem', 'ca.pem', 'control-ca.pem', 'config.json']
+    const files = ['key.pem', 'key.pk8', 'cert.pem', 'ca.pem', 'control-ca.pem', 'config.json']
     const ssh = ['id_ed25519', 'id_ed25519.pub', 'id_ed25519-cert.pub', 'known_hosts']
     mkdirSync(join(trap, 'ssh'))
     chmodSync(join(trap, 'ssh'), 0o777)
