@@ -41,6 +41,31 @@ export const catalog: readonly CatalogEntry[] = [
     load: async () => (await import('./commands/ssh-config.ts')).declareSshConfig,
   },
   {
+    path: 'ssh-key',
+    summary: 'SSH keys that identify you without a certificate',
+    load: async () => (await import('./commands/ssh-key-list.ts')).declareSshKeyList,
+  },
+  {
+    path: 'ssh-key list',
+    summary: 'The same',
+    load: async () => (await import('./commands/ssh-key-list.ts')).declareSshKeyList,
+  },
+  {
+    path: 'ssh-key add',
+    summary: 'Register an SSH key, also one in hardware',
+    load: async () => (await import('./commands/ssh-key-add.ts')).declareSshKeyAdd,
+  },
+  {
+    path: 'ssh-key remove',
+    summary: 'End a registered key now, and cut its sessions',
+    load: async () => (await import('./commands/ssh-key-remove.ts')).declareSshKeyRemove,
+  },
+  {
+    path: 'ssh-authority',
+    summary: 'Print whom servers and clients have to trust: for TrustedUserCAKeys, known_hosts',
+    load: async () => (await import('./commands/ssh-authority.ts')).declareSshAuthority,
+  },
+  {
     path: 'resources',
     summary: 'What you can reach now, and what you could ask for',
     load: async () => (await import('./commands/resources.ts')).declareResources,

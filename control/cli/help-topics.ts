@@ -44,6 +44,8 @@ export const helpTopics: Readonly<Record<string, string>> = {
     '  give-back           {"items": [grants], "next": null}',
     '  pg-service          {"file", "written", "taken": [names], "services": [{"service", "keywords"}]}',
     '  ssh-config          {"file", "config", "include", "written", "added", "text"}',
+    '  ssh-authority       {"which", "keys": [lines], "text"}',
+    '  ssh-key remove      {"done": true, "id"}',
     '  audit verify        {"ok", "source", "realm", "atMs", "segments", "batches", "entries", "chains", "damage",',
     '                       "damageOmitted", "heads": {"compared", "newer"}, "newKeys"}',
     '  audit export        {"file", "payloads", "realm", "exportedAtMs", "segments"}; with --statements',

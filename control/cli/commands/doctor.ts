@@ -6,6 +6,7 @@ import { checkControl } from '../doctor/check-control.ts'
 import { checkCertificate, checkHomeFiles } from '../doctor/check-home.ts'
 import { checkNames, checkProxy } from '../doctor/check-proxy.ts'
 import { checkPsql } from '../doctor/check-psql.ts'
+import { checkSsh } from '../doctor/check-ssh.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { homeDirectory, homeFiles, readHome, type Home } from '../home.ts'
 import { printable } from '../printable.ts'
@@ -33,13 +34,14 @@ async function checkAll(cli: Cli): Promise<Check[]> {
   } catch (error) {
     return [failed('home', error, signInHint), await psql]
   }
-  const [control, proxy, names] = await Promise.all([
+  const [control, proxy, names, ssh] = await Promise.all([
     checkControl(home, cli.clock),
     checkProxy(home),
     checkNames(home),
+    checkSsh(home, cli.clock, cli.environment),
   ])
   const local = [...checkHomeFiles(files), checkCertificate(home, cli.clock)]
-  return [...local, ...control, proxy, names, await psql]
+  return [...local, ...control, proxy, names, await psql, ...ssh]
 }
 
 const styles = { ok: 'green', warn: 'yellow', fail: 'red' } as const

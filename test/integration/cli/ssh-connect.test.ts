@@ -219,3 +219,50 @@ describe('after sally ssh-config --write', () => {
     expect(site.gate.sessions).toHaveLength(sessions)
   })
 })
+
+describe('sally doctor', () => {
+  interface Found {
+    checks: { name: string; state: string; detail: string; mend?: string }[]
+  }
+  async function check(name: string, environment: NodeJS.ProcessEnv = {}, sallyHome = home) {
+    const options = { home: sallyHome, environment: { HOME: user, ...environment } }
+    const run = await runSally(['doctor', '--json'], options)
+    return (JSON.parse(run.stdout) as Found).checks.find((one) => one.name === name)
+  }
+
+  test('everything is well, down to a sign-in at the proxy', async () => {
+    const run = await runSally(['doctor', '--json'], { home, environment: { HOME: user } })
+    const checks = (JSON.parse(run.stdout) as Found).checks.filter(({ name }) => /ssh/i.test(name))
+    expect(checks.map(({ name, state }) => `${name} ${state}`)).toEqual([
+      ...['SSH certificate ok', 'ssh ok', 'ssh-config ok', 'SSH proxy ok'],
+    ])
+    expect(checks.at(-1)!.detail).toContain('it knows you')
+  })
+
+  test('each thing that is not, with what mends it', async () => {
+    const nobody = { HOME: join(scratch, 'nobody') }
+    expect(await check('ssh-config', nobody)).toMatchObject({
+      ...{ state: 'warn', mend: expect.stringContaining('sally ssh-config --write') as string },
+    })
+    expect(await check('SSH agent', { SSH_AUTH_SOCK: join(scratch, 'gone') })).toMatchObject({
+      state: 'warn',
+    })
+    expect(await check('ssh', { PATH: join(scratch, 'empty') })).toMatchObject({ state: 'fail' })
+    const broken = join(scratch, 'broken')
+    execFileSync('cp', ['-r', home, broken])
+    const config = readFileSync(join(broken, 'config.json'), 'utf8')
+    writeFileSync(join(broken, 'config.json'), config.replace(/"ssh": \d+/, '"ssh": 1'))
+    writeFileSync(join(broken, 'ssh', 'id_ed25519.pub'), readFileSync(join(site.folder, 'id.pub')))
+    expect(await check('SSH proxy', {}, broken)).toMatchObject({
+      ...{ state: 'fail', detail: expect.stringContaining('refused') as string },
+    })
+    expect(await check('SSH certificate', {}, broken)).toMatchObject({
+      ...{ state: 'fail', detail: 'it is not for the key beside it' },
+    })
+    writeFileSync(join(broken, 'config.json'), config)
+    writeFileSync(join(broken, 'ssh', 'known_hosts'), '')
+    expect(await check('SSH proxy', {}, broken)).toMatchObject({
+      ...{ state: 'fail', detail: expect.stringContaining('has not certified') as string },
+    })
+  })
+})
