@@ -52,9 +52,8 @@ function runner(program: string, env: NodeJS.ProcessEnv): Run {
     const options = { env, timeout: 4 * answerSeconds * 1_000 }
     const ran = promisify(execFile)(program, words, options)
     ran.child.stdin?.end()
-    return ran.catch((error: { stdout?: string; stderr?: string }) => ({
-      stdout: error.stdout ?? '',
-      stderr: error.stderr ?? String(error),
+    return ran.catch(({ stdout = '', stderr = '' }: { stdout?: string; stderr?: string }) => ({
+      ...{ stdout, stderr },
     }))
   }
 }
@@ -153,7 +152,7 @@ async function checkSshProxy(run: Run, home: Home, isSignedIn: boolean): Promise
     }
     return fail(
       name,
-      `${at}: ${lastLine(stderr)}`,
+      `${at}: ${lastLine(stderr) || 'no answer in time'}`,
       `is the proxy running, and are proxyHost and proxyPorts right in ${files.config}?`,
     )
   } catch (error) {
