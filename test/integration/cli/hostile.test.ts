@@ -1,4 +1,5 @@
 /** What others could do to somebody who uses `sally`: through files, through texts of the API, through what it starts. */
+import { generateKeyPairSync } from 'node:crypto'
 import {
   chmodSync,
   chownSync,
@@ -83,18 +84,27 @@ describe('files', () => {
       serverAuthoritiesPem: 'authorities',
       controlAuthorityPem: 'authority',
     }
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
     const trap = join(scratch, 'trap')
     mkdirSync(trap)
     chmodSync(trap, 0o777)
-    expect(() => writeHome(trap, config, 'key', issued)).toThrow('others may change')
+    expect(() => writeHome(trap, config, key, issued)).toThrow('others may change')
     expect(readdirSync(trap)).toEqual([])
     chmodSync(trap, 0o700)
     const victim = join(scratch, 'victim')
     writeFileSync(victim, 'precious')
-    for (const name of ['key.pem', 'cert.pem', 'ca.pem', 'control-ca.pem', 'config.json']) {
+    for (const name of [
+      'key.pem',
+      'key.pk8',
+      'cert.pem',
+      'ca.pem',
+      'control-ca.pem',
+      'config.json',
+    ]) {
       symlinkSync(victim, join(trap, name))
     }
-    writeHome(trap, config, 'key', issued)
+    writeHome(trap, config, key, issued)
     expect(readFileSync(victim, 'utf8')).toBe('precious')
     for (const name of readdirSync(trap)) {
       expect(lstatSync(join(trap, name)).isFile(), name).toBe(true)
