@@ -120,6 +120,12 @@ export class ModelServer {
     return this.#error(known)
   }
 
+  /** PREPARE replaces nothing (SQLSTATE 42P05). */
+  #isTaken(word: string): boolean {
+    const [verb, name] = word.split(' ')
+    return verb === 'prepare' && this.#statements.has(name!)
+  }
+
   #refusesAll(text: string): boolean {
     return this.#failed && !text.startsWith('commit')
   }
@@ -129,7 +135,8 @@ export class ModelServer {
     const truth: Truth = { text, parameters: [], status: 'ok', tag: '', error: '' }
     this.truths.push(truth)
     const word = text.split('#')[0]!.trim()
-    if (this.#refusesAll(word) || word === 'bad' || word === 'fails' || word === 'unbindable') {
+    const fails = ['bad', 'fails', 'unbindable'].includes(word) || this.#isTaken(word)
+    if (fails || this.#refusesAll(word)) {
       truth.status = 'error'
       truth.error = this.#error(true)
     } else if (word === 'copyin') {
@@ -231,7 +238,7 @@ export class ModelServer {
     }
     this.truths.push(truth)
     const word = portal?.text.split('#')[0]!.trim() ?? 'fails'
-    if (word === 'fails' || this.#refusesAll(word)) {
+    if (word === 'fails' || this.#isTaken(word) || this.#refusesAll(word)) {
       truth.status = 'error'
       truth.error = this.#extendedError(true)
     } else if (word === 'copyin') {
