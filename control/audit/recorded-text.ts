@@ -60,7 +60,9 @@ export class RecordedText {
   }
 
   #row(piece: Piece, text: string): void {
-    const shown = cleanText(text.replaceAll(/[ \t]+\n/g, '\n').trim())
+    // Not by a pattern: one that looks for the end of a run of blanks begins anew at each of them.
+    const lines = text.split('\n').map((line) => line.trimEnd())
+    const shown = cleanText(lines.join('\n').trim())
     if (shown === '') return
     this.characters += shown.length
     this.rows.push({ ...piece, text: shown })

@@ -6,28 +6,27 @@ const moves = new Set('ABEFHSTdfJLMr')
 /** Sequences that go on in the same line. */
 const gaps = new Set('CGIXa`@P')
 
-/** One line that was being typed over may be taken back so far. */
-const backMax = 4_096
-
 export class PlainOutput {
   readonly #decoder = new TextDecoder()
   readonly #scanner: TerminalScanner
-  #out = ''
+  /** None is empty. Not one text: what is taken back must not cost as much as all that was there. */
+  #pieces: string[] = []
   /** A carriage return that may be half of a line end. */
   #returned = false
 
   constructor() {
     const line = (): void => {
-      if (this.#out !== '' && !this.#out.endsWith('\n')) this.#out += '\n'
+      if (this.#pieces.length > 0 && !this.#endsLine()) this.#pieces.push('\n')
     }
     const gap = (): void => {
-      if (this.#out !== '' && !/\s$/.test(this.#out.slice(-1))) this.#out += ' '
+      if (this.#pieces.length > 0 && !/\s/.test(this.#pieces.at(-1)!.slice(-1)))
+        this.#pieces.push(' ')
     }
     this.#scanner = new TerminalScanner({
       text: (text) => {
         if (this.#returned) line()
         this.#returned = false
-        this.#out += text
+        if (text !== '') this.#pieces.push(text)
       },
       control: (character) => {
         if (character === '\r') {
@@ -35,12 +34,10 @@ export class PlainOutput {
           return
         }
         this.#returned = false
-        if (character === '\n' || character === '\u000b' || character === '\f') this.#out += '\n'
-        else if (character === '\t') this.#out += '\t'
-        else if (character === '\b' && !this.#out.slice(-1).includes('\n')) {
-          if (this.#out.length <= backMax || this.#out.length > 0)
-            this.#out = this.#out.slice(0, -1)
-        }
+        if (character === '\n' || character === '\u000b' || character === '\f')
+          this.#pieces.push('\n')
+        else if (character === '\t') this.#pieces.push('\t')
+        else if (character === '\b') this.#takeBack()
       },
       escape: (intermediates, final) => {
         if (intermediates === '' && 'DEMc8'.includes(final)) line()
@@ -55,8 +52,19 @@ export class PlainOutput {
 
   /** The text that these bytes (UTF-8, in any pieces) added. A line end may come with the next ones. */
   feed(bytes: Uint8Array): string {
-    this.#out = ''
+    this.#pieces = []
     this.#scanner.feed(this.#decoder.decode(bytes, { stream: true }))
-    return this.#out
+    return this.#pieces.join('')
+  }
+
+  #endsLine(): boolean {
+    return this.#pieces.at(-1)?.endsWith('\n') === true
+  }
+
+  /** The last character, of this line only. */
+  #takeBack(): void {
+    if (this.#endsLine()) return
+    const last = this.#pieces.pop()
+    if (last !== undefined && last.length > 1) this.#pieces.push(last.slice(0, -1))
   }
 }

@@ -124,6 +124,13 @@ describe('plain text', () => {
     ['the other screen', 'sh$ vi\u001b[?1049hfile', 'sh$ vi\nfile'],
   ])('%s', (_what, shown, text) => expect(plain(shown)).toBe(text))
 
+  test('what is typed over costs no more where much was there', () => {
+    const much = 'A'.repeat(256 * 1024)
+    expect(plain(`${much}${'x\b'.repeat(256 * 1024)}`)).toBe(much)
+    expect(plain(`${much}\n${'x\r'.repeat(256 * 1024)}`)).toHaveLength(much.length * 3)
+    expect(plain(`${much}\n\b\bx`)).toBe(`${much}\nx`)
+  })
+
   test('keeps its place between pieces', () => {
     const output = new PlainOutput()
     const bytes = Buffer.from('\u001b[1mgrün\u001b[0m\r\n€')
