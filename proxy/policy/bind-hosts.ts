@@ -13,8 +13,19 @@ export interface BoundHosts {
   readonly objection: string | undefined
 }
 
-/** Servers of SSH that the resource accepts and, where it names any, the policy's rule as well. */
-export function bindHosts(named: NamedHosts, rule: SshHostTrust | undefined): BoundHosts {
+/**
+ * Servers of SSH that the resource accepts and, where it names any, the policy's rule as well. A rule for a password or a key has to name
+ * some: a resource is control's word, and a password is gone once the wrong server has it. A certificate is of no use to who gets it.
+ */
+export function bindHosts(
+  named: NamedHosts,
+  rule: SshHostTrust | undefined,
+  reference: string,
+): BoundHosts {
+  if (rule === undefined && !reference.startsWith('certificate:')) {
+    const objection = 'for SSH it has to name hostKeys or hostAuthorities'
+    return { hosts: { hostKeys: [], hostAuthorities: [] }, objection }
+  }
   const hosts: SshHostTrust = {
     hostKeys: accepted(named.hostKeys, rule?.hostKeys),
     hostAuthorities: accepted(named.hostAuthorities, rule?.hostAuthorities),

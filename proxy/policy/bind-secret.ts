@@ -59,7 +59,7 @@ export function bindSecret(policy: Policy, resource: Resource, level: Level): Bi
   const serverName = (resource.tls.serverName ?? host).toLowerCase()
   const tls = resource.tls.mode
   const { ssh } = resource
-  const trusted = (rule: SecretRule) => bindHosts(ssh!, rule.ssh)
+  const trusted = (rule: SecretRule) => bindHosts(ssh!, rule.ssh, offered.secret)
   const { rule, bound } = bind(policy, resource, {
     what: `${resource.name} level ${level} (${offered.secret})`,
     ...{ level, host, port, account: offered.account, reference: offered.secret },
@@ -94,10 +94,10 @@ function bindBastion(
   const { rule, bound } = bind(policy, resource, {
     what: `the bastion of ${resource.name} (${reference})`,
     ...{ level, host, port, account, reference },
-    objection: (each) => bindHosts(bastion, each.ssh).objection,
+    objection: (each) => bindHosts(bastion, each.ssh, reference).objection,
     isResolvedElsewhere: false,
   })
-  return { bound, upstream: { host, port, ...bindHosts(bastion, rule.ssh).hosts } }
+  return { bound, upstream: { host, port, ...bindHosts(bastion, rule.ssh, reference).hosts } }
 }
 
 /** The first rule that binds this use. */

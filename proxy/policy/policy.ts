@@ -10,8 +10,9 @@
  *         caFile: orders-ca.pem                  # default: the system's authorities
  *         levels: [read, write]                  # default: read
  *
- * SSH knows no TLS: there a rule may name `hostKeys` and `hostAuthorities` (lines as in an id_*.pub file), and then only a server
- * counts that the rule and the resource both accept. `certificate:<name>` is a reference like any other, and so is a bastion's.
+ * SSH knows no TLS: there a rule names `hostKeys` and `hostAuthorities` (lines as in an id_*.pub file), and then only a server
+ * counts that the rule and the resource both accept. `certificate:<name>` is a reference like any other, and so is a bastion's; a rule
+ * for certificates alone may leave the servers to the resource, for nobody can use what a server is shown of one.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
@@ -38,7 +39,7 @@ export interface SecretRule {
   readonly serverName: string | undefined
   readonly tls: z.infer<typeof upstreamTls>
   readonly caPem: string | undefined
-  /** Servers of SSH; undefined: whichever the resource names. */
+  /** Servers of SSH; undefined: whichever the resource names, for certificates only. */
   readonly ssh?: SshHostTrust
   readonly levels: readonly z.infer<typeof level>[]
 }

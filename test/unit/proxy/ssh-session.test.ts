@@ -59,7 +59,9 @@ const rule = (changes: Partial<SecretRule> = {}): SecretRule => ({
   levels: ['read', 'write'],
   ...changes,
 })
+const ofBastion = { hostKeys: [bastionKey], hostAuthorities: [] }
 const forBastion = rule({
+  ssh: ofBastion,
   reference: 'fake:bastion',
   matches: /^fake:bastion$/,
   addresses: [{ host: 'bastion.internal', port: 22 }],
@@ -67,7 +69,10 @@ const forBastion = rule({
 const policy: Policy = {
   secrets: [
     rule(),
-    rule({ reference: 'fake:web1/deploy', matches: /^fake:web1\/deploy$/ }),
+    rule({
+      ...{ reference: 'fake:web1/deploy', matches: /^fake:web1\/deploy$/ },
+      ssh: { hostKeys: [hostKey], hostAuthorities: [] },
+    }),
     forBastion,
   ],
 }
@@ -113,6 +118,21 @@ describe('the policy and SSH', () => {
     expect(
       bound({ ssh: { hostKeys: [otherKey, bastionKey], hostAuthorities: [] } }).upstream.ssh,
     ).toEqual({ hostKeys: [otherKey], hostAuthorities: [] })
+  })
+
+  it('sends no password or key to servers that control alone names, be it of a bastion', () => {
+    const unnamed = rule({ reference: 'fake:web1/deploy', matches: /^fake:web1\/deploy$/ })
+    const refuses = (secrets: SecretRule[], resource: Resource, level: 'read' | 'write') =>
+      expect(() => bindSecret({ secrets }, resource, level)).toThrow(
+        expect.objectContaining({
+          code: 'secret-not-bound',
+          message: expect.stringContaining('has to name hostKeys or hostAuthorities'),
+        }),
+      )
+    refuses([unnamed], web1(), 'write')
+    const { ssh: _named, ...unnamedBastion } = forBastion
+    refuses([rule(), unnamedBastion], web1({}, { bastion }), 'read')
+    bindSecret({ secrets: [rule(), forBastion] }, web1({}, { bastion }), 'read')
   })
 
   it.each([
