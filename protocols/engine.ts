@@ -49,8 +49,10 @@ export interface Identity extends Disposable {
   readonly realm: string
   readonly personId: string
   readonly personEmail: string
-  /** Aborts with a `Cut` when the person or what they were identified by is revoked or expires. */
+  /** Aborts with a `Cut` when the person or what they were identified by is revoked. */
   readonly signal: AbortSignal
+  /** Aborts with a `Cut` when the time of what they were identified by is over: what is open goes on, and nothing begins any more. */
+  readonly expiry: AbortSignal
 }
 
 /** What somebody without a key does to sign in: open a page, compare a code. */

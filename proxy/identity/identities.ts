@@ -11,7 +11,7 @@ import type { ControlView } from '../grants/control-view.ts'
 import { revokedError, type Identity } from './identify.ts'
 
 export interface Identities {
-  /** The identity's signal aborts with a `Cut` as soon as what it rests on is revoked, or ends. Throws if that has happened. */
+  /** The identity's signals abort with a `Cut` as soon as what it rests on is revoked, or ends. Throws if that has happened. */
   make(facts: Identity): KnownPerson
   /** Throws `evidence-invalid` for what this gate did not make, or that was disposed or revoked, and `evidence-expired`. */
   factsOf(identity: KnownPerson): Identity
@@ -29,7 +29,8 @@ export interface IdentitiesOptions {
 
 interface Held {
   readonly facts: Identity
-  readonly controller: AbortController
+  readonly revoked: AbortController
+  readonly expired: AbortController
   /** Monotonic ms. */
   endMs: number
   timer: Timer | undefined
@@ -42,24 +43,29 @@ export function createIdentities(options: IdentitiesOptions): Identities {
   const { realm, view, clock, controlClock } = options
   const held = new Map<KnownPerson, Held>()
 
-  function cut(one: Held, orderedAtMs: number, error: SallyportError, reason: Cut['reason']): void {
-    one.timer?.cancel()
-    if (one.controller.signal.aborted) return
+  function cut(
+    controller: AbortController,
+    orderedAtMs: number,
+    error: SallyportError,
+    reason: Cut['reason'],
+  ): void {
+    if (controller.signal.aborted) return
     const { clientMessage: message, hint = '' } = error
     const order: Cut = { reason, orderedAtMs, message, hint }
-    one.controller.abort(order)
+    controller.abort(order)
   }
 
   /** Looks at one again: whether it is revoked, and whether its time is over. */
   function look(one: Held, orderedAtMs = clock.wallMs()): void {
-    const objection = view.certificateObjection(one.facts)
+    const { facts, revoked, expired } = one
+    one.timer?.cancel()
+    const objection = view.certificateObjection(facts)
     if (objection !== undefined) {
-      cut(one, orderedAtMs, revokedError(objection, one.facts), objection)
+      cut(revoked, orderedAtMs, revokedError(objection, facts), objection)
       return
     }
-    one.timer?.cancel()
     const leftMs = one.endMs - clock.monotonicMs()
-    if (leftMs <= 0) cut(one, clock.wallMs(), expiredError(one.facts), 'certificate-revoked')
+    if (leftMs <= 0) cut(expired, clock.wallMs(), expiredError(facts), 'certificate-revoked')
     else if (leftMs !== Infinity) {
       one.timer = clock.startTimer(Math.min(leftMs, timerMsMax), () => look(one))
     }
@@ -93,15 +99,16 @@ export function createIdentities(options: IdentitiesOptions): Identities {
 
   return {
     make(facts) {
-      const controller = new AbortController()
-      const one: Held = { facts, controller, endMs: endOf(facts), timer: undefined }
+      const [revoked, expired] = [new AbortController(), new AbortController()]
+      const one: Held = { facts, revoked, expired, endMs: endOf(facts), timer: undefined }
       look(one)
-      if (controller.signal.aborted) throw errorOf(one)
+      if (revoked.signal.aborted || expired.signal.aborted) throw errorOf(one)
       const identity: KnownPerson = Object.freeze({
         realm,
         personId: facts.personId,
         personEmail: facts.email,
-        signal: controller.signal,
+        signal: revoked.signal,
+        expiry: expired.signal,
         [Symbol.dispose]() {
           one.timer?.cancel()
           held.delete(identity)
@@ -120,7 +127,7 @@ export function createIdentities(options: IdentitiesOptions): Identities {
       }
       // Its timer may be late: nothing begins past the end.
       if (clock.monotonicMs() >= one.endMs || controlClockIsPast(one.facts)) throw errorOf(one)
-      if (one.controller.signal.aborted) throw errorOf(one)
+      if (one.revoked.signal.aborted || one.expired.signal.aborted) throw errorOf(one)
       return one.facts
     },
     clockJumped() {

@@ -139,10 +139,13 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
   return gate
 }
 
-export function fakeIdentity(email = 'dev@example.test'): Identity {
+export function fakeIdentity(
+  email = 'dev@example.test',
+  { signal: expiry } = new AbortController(),
+): Identity {
   const { signal } = new AbortController()
   const personId = randomUUID()
-  return { realm: 'default', personId, personEmail: email, signal, [Symbol.dispose]() {} }
+  return { realm: 'default', personId, personEmail: email, signal, expiry, [Symbol.dispose]() {} }
 }
 
 function createFakeSession(

@@ -1,6 +1,6 @@
 /** The ways in, and the ways to the resource: who is let in by what, what is refused, and in which words. */
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createServer, type AddressInfo, type Server as TcpServer } from 'node:net'
 import { join } from 'node:path'
 import ssh2 from 'ssh2'
@@ -8,10 +8,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { parseSshPublicKey } from '../../protocols/kit/ssh-public-key.ts'
 import { verifySshSignature } from '../../protocols/kit/ssh-signature.ts'
+import type { Cut } from '../../protocols/session.ts'
 import { eventually } from '../fakes/postgres-site.ts'
 import { fakeIdentity, type FakeGateOptions } from '../fakes/gate.ts'
 import { makeKey, publicKeyBlob, startSshd, type SshdSite } from '../fakes/sshd-site.ts'
-import { domain, startSshSite, type SshSite } from '../fakes/ssh-site.ts'
+import { domain, ranToEnd, startSshSite, type SshSite } from '../fakes/ssh-site.ts'
 
 let sshd: SshdSite
 beforeAll(async () => {
@@ -63,6 +64,33 @@ describe('who is let in', () => {
       })
     }))
 
+  test('whose time is over keeps what is open, and begins nothing, also over a shared connection', () =>
+    withSite({}, async (site) => {
+      const end = new AbortController()
+      site.gate.identifies = () => Promise.resolve(fakeIdentity(undefined, end))
+      const shared = ['-o', `ControlPath=${join(site.folder, 'control')}`]
+      const master = site.start('ssh', [...shared, '-M', '-N', domain])
+      const left = ranToEnd(master)
+      await eventually(() => existsSync(join(site.folder, 'control')))
+      const over = `ssh -F ${join(site.folder, 'config')} ${shared.join(' ')} -W [%h]:22 ${domain}`
+      const inside = ['-o', `ProxyCommand=${over}`, site.jumped]
+      const open = site.start('ssh', [...inside, 'cat'])
+      const ended = ranToEnd(open)
+      open.stdin.write('before ')
+      await eventually(() => site.gate.sessions[0]?.isOpen === true)
+      end.abort({
+        ...{ reason: 'certificate-revoked', orderedAtMs: 1 },
+        ...{ message: 'the time of your certificate is over', hint: 'sign in again: sally login' },
+      } satisfies Cut)
+      const late = await site.ssh([...inside, 'true'])
+      expect(late.code).toBe(255)
+      expect(site.gate.sessions).toHaveLength(1)
+      open.stdin.end('after')
+      expect(await ended).toMatchObject({ code: 0, out: Buffer.from('before after') })
+      // The next one over it would be refused too: whoever comes makes a new one.
+      expect((await left).err).toContain('the time of your certificate is over')
+    }))
+
   test.each(['ecdsa', 'rsa'])('keys of type %s count too', (type) =>
     withSite({}, async (site) => {
       makeKey(site.folder, type, type)
@@ -108,7 +136,9 @@ describe('who is let in', () => {
 
   test('signing in at the provider is shown, waited for, and enough', () => {
     const signIn: FakeGateOptions['signIn'] = async (_address, show) => {
-      show({ url: 'https://sign.in.test/x', code: 'ABCD-EFGH', expiresAtMs: Date.now() + 60_000 })
+      const notice = 'This signs in the SSH client at 198.51.100.7.'
+      const prompt = { url: 'https://sign.in.test/x', code: 'ABCD-EFGH', notice }
+      show({ ...prompt, expiresAtMs: Date.now() + 60_000 })
       await new Promise((resolve) => {
         setTimeout(resolve, 100)
       })
@@ -116,11 +146,6 @@ describe('who is let in', () => {
     }
     return withSite({ gate: { signIn } }, async (site) => {
       const client = new ssh2.Client()
-      const told: string[] = []
-      client.on('keyboard-interactive', (_name, instructions, _language, _prompts, finish) => {
-        told.push(instructions)
-        finish([])
-      })
       const code = await new Promise((resolve, reject) => {
         client.on('error', reject)
         client.on('ready', () =>
@@ -134,6 +159,13 @@ describe('who is let in', () => {
       })
       client.end()
       expect(code).toBe(4)
+      const shown = await site.ssh([
+        ...['-o', 'PubkeyAuthentication=no', '-o', 'LogLevel=INFO'],
+        ...[site.direct, 'true'],
+      ])
+      expect(shown.code).toBe(0)
+      // Who is signed in where stands above the link.
+      expect(shown.err).toMatch(/signs in the SSH client at 198\.51\.100\.7[\s\S]*sign\.in\.test/)
     })
   })
 

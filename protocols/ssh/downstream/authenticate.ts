@@ -247,10 +247,11 @@ export function wordsOf(error: SallyportError): string {
   return error.hint === undefined ? sentence : `${sentence}. ${error.hint}`
 }
 
-function signInText({ url, code }: SignInPrompt, leftMs: number): string {
+function signInText({ url, code, notice }: SignInPrompt, leftMs: number): string {
   const minutes = Math.max(1, Math.round(leftMs / 60_000))
   return [
     'Sallyport: sign in to go on.',
+    ...(notice === undefined ? [] : [notice]),
     '',
     `    Open  ${url}`,
     `    Code  ${code}`,

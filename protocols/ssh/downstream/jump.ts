@@ -21,12 +21,22 @@ export function serveJump(
 ): Serving {
   const { identity, transport, place } = login
   const inner = new Set<Promise<void>>()
+  const wordsOf = ({ reason }: AbortSignal): string => {
+    const { message, hint } = reason as Cut
+    return `${message}. ${hint}`
+  }
   const onRevoked = (): void => {
-    const { message, hint } = identity.signal.reason as Cut
-    transport.disconnect(disconnectReasons.byApplication, `${message}. ${hint}`)
+    transport.disconnect(disconnectReasons.byApplication, wordsOf(identity.signal))
+  }
+  // What is inside goes on to the end of its grant; who comes next has to sign in, on a connection of their own.
+  const onExpired = (): void => {
+    if (inner.size > 0) return
+    transport.disconnect(disconnectReasons.byApplication, wordsOf(identity.expiry))
   }
   identity.signal.addEventListener('abort', onRevoked, { once: true })
+  identity.expiry.addEventListener('abort', onExpired, { once: true })
   if (identity.signal.aborted) onRevoked()
+  else if (identity.expiry.aborted) onExpired()
 
   const carry = async (opening: Opening, name: string, resource: string): Promise<void> => {
     const hostKeys = await host.hostKeys(name).catch((error: unknown) => {
@@ -52,6 +62,11 @@ export function serveJump(
   return {
     begin() {},
     open(opening) {
+      if (identity.expiry.aborted) {
+        const text = `${wordsOf(identity.expiry)}, and connect anew`
+        opening.refuse(openFailures.administrativelyProhibited, text)
+        return
+      }
       if (opening.type === 'session') {
         tellChannel(opening, howTo(host), 255)
         return
@@ -67,11 +82,15 @@ export function serveJump(
       }
       const carried = carry(opening, `${resource}.${host.domain}`, resource)
       inner.add(carried)
-      void carried.finally(() => inner.delete(carried))
+      void carried.finally(() => {
+        inner.delete(carried)
+        if (identity.expiry.aborted) onExpired()
+      })
     },
     globalRequest: (_name, _payload, answer) => answer(false),
     async end() {
       identity.signal.removeEventListener('abort', onRevoked)
+      identity.expiry.removeEventListener('abort', onExpired)
       await Promise.allSettled(inner)
     },
   }
