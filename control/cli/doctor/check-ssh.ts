@@ -60,7 +60,7 @@ function runner(program: string, env: NodeJS.ProcessEnv): Run {
 
 function checkCertificate(home: Home, clock: Clock): Check {
   const name = 'SSH certificate'
-  const renew = `sally login --refresh; or ${signInHint}`
+  const renew = signInHint
   try {
     const found = readSshCertificate(home.files)
     if (found === undefined) {

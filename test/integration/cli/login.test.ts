@@ -93,6 +93,7 @@ test('device flow in a terminal without a browser, then whoami, a session, and l
 
   const shown = await run('ssh-keygen', ['-L', '-f', join(home, 'ssh', 'id_ed25519-cert.pub')], {})
   expect(shown.stdout, shown.stderr).toContain('Key ID: "dev@example.test"')
+  expect((await here(home, 'doctor')).stdout).toMatch(/ok +SSH proxy .*it knows you/)
   expect((await here(home, 'login', '--refresh')).code).toBe(0)
   const out = await here(home, 'logout')
   expect(out.code, out.stderr).toBe(0)
