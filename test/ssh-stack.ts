@@ -1,0 +1,311 @@
+/**
+ * A real sshd, a real control and a real proxy, each a process of its own, and the real OpenSSH client: for the integration tests, the
+ * faults and the benchmarks of SSH. Not marked as a demo.
+ */
+import { execFileSync, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import type { z } from 'zod'
+import { createKeyAndRequest } from '../certs/request.ts'
+import type { ApiClient } from '../control/api/client.ts'
+import type { resource } from '../control/api/resource.ts'
+import type { ActivityView, Grant, SessionView } from '../control/api/shapes.ts'
+import { writeHome } from '../control/cli/write-home.ts'
+import { freePort } from '../deploy/ports.ts'
+import { siteProxy, startSite, type Site, type SiteOptions } from '../deploy/site.ts'
+import { findSshd } from '../deploy/ssh/find-sshd.ts'
+import { prepareSshd, sshdAccounts, type SshdAccount } from '../deploy/ssh/sshd.ts'
+import { createSupervisor, type Supervisor } from '../deploy/supervisor.ts'
+import { systemClock as clock } from '../protocols/kit/clock.ts'
+import type { Limits } from '../protocols/kit/limits.ts'
+import type { Level } from '../protocols/session.ts'
+import { eventually } from './demo-site.ts'
+
+export const sshDomain = 'access.test'
+const host = '127.0.0.1'
+
+type ResourceInput = z.input<typeof resource>
+
+export interface SshStackOptions {
+  /** Resources besides `web1`, all of one sshd, by what is particular in their `ssh:` section. */
+  readonly resources?: Readonly<Record<string, Partial<NonNullable<ResourceInput['ssh']>>>>
+  readonly limits?: Partial<Limits>
+  /** Lines of sshd_config. */
+  readonly sshdSettings?: readonly string[]
+  readonly environment?: Readonly<Record<string, string>>
+}
+
+export interface Ran {
+  readonly code: number | null
+  readonly out: Buffer
+  readonly err: string
+}
+
+export interface SshPerson {
+  readonly id: string
+  readonly email: string
+  /** Their SALLY_HOME, and where their keys and the configuration of ssh are. */
+  readonly home: string
+  /** `-F <file>`, for programs that start ssh themselves. */
+  readonly config: string
+  /** Starts a client of OpenSSH's (`ssh`, `scp`, `sftp`), or anything else. */
+  start(program: string, args: readonly string[]): ChildProcessWithoutNullStreams
+  run(program: string, args: readonly string[], input?: string | Buffer): Promise<Ran>
+  ssh(args: readonly string[], input?: string | Buffer): Promise<Ran>
+}
+
+export interface SshStack {
+  readonly directory: string
+  readonly site: Site
+  readonly api: ApiClient
+  readonly sshPort: number
+  readonly sshdPort: number
+  /** `viewer`, and `operator` of level admin. */
+  readonly accounts: readonly [SshdAccount, SshdAccount]
+  person(name: string): Promise<SshPerson>
+  grant(
+    person: SshPerson,
+    options?: { resource?: string; level?: Level; forMs?: number },
+  ): Promise<Grant>
+  /** What one did, oldest first, once `ready` likes it. */
+  activities(
+    person: SshPerson,
+    ready: (found: readonly ActivityView[]) => boolean,
+  ): Promise<readonly ActivityView[]>
+  sessions(
+    person: SshPerson,
+    ready: (found: readonly SessionView[]) => boolean,
+  ): Promise<readonly SessionView[]>
+  /** Processes of the accounts on this machine whose command line has the marker. */
+  processes(marker: string): number[]
+  /** Processes of sshd for those who are connected now. */
+  served(): number[]
+  pid(name: 'control' | 'proxy'): number
+  startProxy(): Promise<void>
+  log(name: 'control' | 'proxy' | 'sshd'): string
+  stop(): Promise<void>
+}
+
+/** Two ways to say where to: by the jump of ssh_config, and with no configuration but the proxy's name. */
+export const ways = {
+  jump: (name: string, account = 'sallyport') => `${account}@${name}.${sshDomain}`,
+  direct: (name: string, account = '') => `${account}~${name}@${sshDomain}`,
+} as const
+
+export async function startSshStack(options: SshStackOptions = {}): Promise<SshStack> {
+  const directory = mkdtempSync(join(tmpdir(), 'sallyport-ssh-stack-'))
+  // The accounts have to enter it.
+  chmodSync(directory, 0o755)
+  const quiet = (): undefined => undefined
+  const make = (): Supervisor => createSupervisor({ clock, announce: quiet })
+  const supervisors = { sshd: make(), control: make(), proxy: make() }
+  const closers: (() => void)[] = []
+  const stop = async (): Promise<void> => {
+    for (const close of closers) close()
+    for (const name of ['proxy', 'control', 'sshd'] as const) await supervisors[name].stop()
+    rmSync(directory, { recursive: true, force: true })
+  }
+  try {
+    const [sshPort, sshdPort] = [await freePort(), await freePort()]
+    const siteOptions: SiteOptions = {
+      directory,
+      domain: sshDomain,
+      adminEmail: 'admin@example.test',
+      control: { host, port: await freePort(), flags: ['--metrics-listen', '127.0.0.1:0'] },
+      proxy: { listen: { ssh: { host, port: sshPort } } },
+      demo: false,
+      environment: { ...process.env, ...options.environment },
+      supervisor: {
+        start: (program) => supervisors[program.name as 'control' | 'proxy'].start(program),
+        pid: (name) => supervisors[name as 'control' | 'proxy'].pid(name),
+        stop: () => Promise.resolve(),
+      },
+      announce: quiet,
+    }
+    const site = await startSite(siteOptions)
+    const api = site.openApi()
+    closers.push(() => api.close())
+    const { upstream } = await api.call('sshAuthorities')
+    const found = findSshd(quiet)
+    if (found === undefined) throw new Error('there is no sshd')
+    const accounts = makeAccounts(directory, found)
+    const sshd = prepareSshd({
+      ...{ found, port: sshdPort, accounts, authorities: upstream },
+      directory: join(directory, 'sshd'),
+      publicDirectory: join(directory, 'names'),
+      settings: options.sshdSettings ?? [],
+      logFile: join(directory, 'logs', 'sshd.log'),
+    })
+    await supervisors.sshd.start(sshd.program)
+    const names = { web1: {}, ...options.resources }
+    await api.call('resourcesApply', {
+      body: {
+        file: {
+          resources: Object.entries(names).map(([name, ssh]) => ({
+            name,
+            protocol: 'ssh' as const,
+            address: { host, port: sshdPort },
+            levels: {
+              read: { account: accounts[0].name, secret: 'certificate:web' },
+              admin: { account: accounts[1].name, secret: 'certificate:web' },
+            },
+            ssh: { hostKeys: [sshd.hostKeyLine], ...ssh },
+          })),
+        },
+      },
+    })
+    writeFileSync(
+      join(site.paths.proxy, 'policy.yaml'),
+      `secrets:
+  - reference: "certificate:web"
+    addresses: ["${host}:${sshdPort}"]
+    hostKeys: ["${sshd.hostKeyLine}"]
+    levels: [read, admin]
+`,
+    )
+    const limits = { drainMs: 0, ...options.limits }
+    writeFileSync(join(site.paths.proxy, 'proxy.yaml'), JSON.stringify({ limits }))
+    await site.startProxy()
+    const uids = new Set(accounts.map(({ uid }) => uid))
+    return {
+      ...{ directory, site, api, sshPort, sshdPort, accounts, stop },
+      person: (name) => makePerson({ api, site, directory, sshPort }, name),
+      grant: (person, { resource: name = 'web1', level = 'read', forMs = 3_600_000 } = {}) =>
+        api.call('grantMake', {
+          body: { person: person.email, resource: name, level, forMs, reason: 'a test needs it' },
+        }),
+      activities: (person, ready) =>
+        eventually(async () => {
+          const query = { person: person.email, limit: 1_000 }
+          return (await api.call('auditSearch', { query })).items.toReversed()
+        }, ready),
+      sessions: (person, ready) =>
+        eventually(async () => {
+          const query = { person: person.email, limit: 1_000 }
+          return (await api.call('sessions', { query })).items
+        }, ready),
+      processes: (marker) => processesOf(uids, marker),
+      served: () => childrenOf(Number(readFileSync(join(directory, 'sshd', 'sshd.pid'), 'utf8'))),
+      pid(name) {
+        const pid = supervisors[name].pid(name)
+        if (pid === undefined) throw new Error(`${name} does not run`)
+        return pid
+      },
+      async startProxy() {
+        await supervisors.proxy.stop()
+        supervisors.proxy = make()
+        await supervisors.proxy.start(siteProxy(siteOptions, site.controlUrl))
+      },
+      log: (name) => readFileSync(join(directory, 'logs', `${name}.log`), 'utf8'),
+    }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+function makeAccounts(
+  directory: string,
+  found: Parameters<typeof sshdAccounts>[0],
+): [SshdAccount, SshdAccount] {
+  const homes = new Map(
+    ['viewer', 'operator'].map((name) => [name, join(directory, 'accounts', name)]),
+  )
+  const { username, uid, gid } = userInfo()
+  const accounts = sshdAccounts(found, homes, { username, uid, gid })
+  for (const account of accounts) {
+    mkdirSync(account.home, { recursive: true, mode: 0o755 })
+    if (uid === 0) chownSync(account.home, account.uid, account.gid)
+  }
+  return [accounts[0]!, accounts.at(-1)!]
+}
+
+async function makePerson(
+  stack: { api: ApiClient; site: Site; directory: string; sshPort: number },
+  name: string,
+): Promise<SshPerson> {
+  const { api, site, directory, sshPort } = stack
+  const email = `${name}@example.test`
+  const { id } = await api.call('personCreate', { body: { email, name } })
+  const home = join(directory, 'people', name)
+  mkdirSync(home, { recursive: true, mode: 0o700 })
+  const at = (file: string): string => join(home, file)
+  execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', name, '-f', at('id')])
+  const { privateKeyPem, requestPem } = await createKeyAndRequest()
+  const sshPublicKey = readFileSync(at('id.pub'), 'utf8').trim()
+  const issued = await api.call('certificateIssue', {
+    params: { id },
+    body: { requestPem, sshPublicKey },
+  })
+  writeHome(home, { ...site.adminHome.config, email }, privateKeyPem, issued)
+  writeFileSync(at('id-cert.pub'), `${issued.ssh!.certificate}\n`)
+  const names = `${sshDomain},*.${sshDomain}`
+  writeFileSync(
+    at('known_hosts'),
+    issued.sshHostAuthorities!.map((line) => `@cert-authority ${names} ${line}\n`).join(''),
+  )
+  const config = at('ssh_config')
+  writeFileSync(
+    config,
+    [
+      'Host *',
+      ...['StrictHostKeyChecking yes', 'GlobalKnownHostsFile none', 'User sallyport'],
+      ...[`UserKnownHostsFile ${at('known_hosts')}`, `IdentityFile ${at('id')}`],
+      ...[`CertificateFile ${at('id-cert.pub')}`, 'IdentitiesOnly yes', 'LogLevel ERROR'],
+      `Host ${sshDomain}`,
+      ...[`HostName ${host}`, `Port ${sshPort}`, `HostKeyAlias ${sshDomain}`],
+      `Host *.${sshDomain}`,
+      `ProxyJump ${sshDomain}`,
+      '',
+    ].join('\n'),
+  )
+  // ssh finds no configuration of the person who runs the test: -F is given, and to those who start it, by GIT_SSH_COMMAND and the like.
+  const environment = { ...process.env, HOME: home, SSH_AUTH_SOCK: '', LC_PROBE: 'from the client' }
+  const start = (program: string, args: readonly string[]): ChildProcessWithoutNullStreams => {
+    const own = ['ssh', 'scp', 'sftp'].includes(program) ? ['-F', config] : []
+    return spawn(program, [...own, ...args], { env: environment, cwd: home })
+  }
+  const run = async (
+    program: string,
+    args: readonly string[],
+    input: string | Buffer = '',
+  ): Promise<Ran> => {
+    const client = start(program, args)
+    client.stdin.on('error', () => undefined)
+    client.stdin.end(input)
+    return ranToEnd(client)
+  }
+  return {
+    ...{ id, email, home, config, start, run },
+    ssh: (args, input) => run('ssh', args, input),
+  }
+}
+
+export function ranToEnd(client: ChildProcessWithoutNullStreams): Promise<Ran> {
+  const out: Buffer[] = []
+  let err = ''
+  client.stdout.on('data', (chunk: Buffer) => out.push(chunk))
+  client.stderr.on('data', (chunk: Buffer) => (err += chunk.toString('utf8')))
+  return new Promise((resolve, reject) => {
+    client.once('error', reject)
+    client.once('close', (code) => resolve({ code, out: Buffer.concat(out), err }))
+  })
+}
+
+function childrenOf(parent: number): number[] {
+  const lines = execFileSync('ps', ['-eo', 'pid=,ppid='], { encoding: 'utf8' }).split('\n')
+  return lines.flatMap((line) => {
+    const [pid, ppid] = line.trim().split(/\s+/).map(Number)
+    return ppid === parent ? [pid!] : []
+  })
+}
+
+function processesOf(uids: ReadonlySet<number>, marker: string): number[] {
+  const lines = execFileSync('ps', ['-eo', 'pid=,uid=,args='], { encoding: 'utf8' }).split('\n')
+  return lines.flatMap((line) => {
+    const [, pid, uid, args = ''] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? []
+    return uids.has(Number(uid)) && args.includes(marker) ? [Number(pid)] : []
+  })
+}
