@@ -32,6 +32,8 @@ export interface SshStackOptions {
   /** Resources besides `web1`, all of one sshd, by what is particular in their `ssh:` section. */
   readonly resources?: Readonly<Record<string, Partial<NonNullable<ResourceInput['ssh']>>>>
   readonly limits?: Partial<Limits>
+  /** Lines of public keys whose certificates sshd takes besides those of control. */
+  readonly sshdAuthorities?: readonly string[]
   /** Lines of sshd_config. */
   readonly sshdSettings?: readonly string[]
   readonly environment?: Readonly<Record<string, string>>
@@ -69,7 +71,7 @@ export interface SshStack {
     person: SshPerson,
     options?: { resource?: string; level?: Level; forMs?: number },
   ): Promise<Grant>
-  /** What one did, oldest first, once `ready` likes it. */
+  /** What one did, oldest first and without what was shown, once `ready` likes it. */
   activities(
     person: SshPerson,
     ready: (found: readonly ActivityView[]) => boolean,
@@ -131,8 +133,9 @@ export async function startSshStack(options: SshStackOptions = {}): Promise<SshS
     const found = findSshd(quiet)
     if (found === undefined) throw new Error('there is no sshd')
     const accounts = makeAccounts(directory, found)
+    const authorities = [...upstream, ...(options.sshdAuthorities ?? [])]
     const sshd = prepareSshd({
-      ...{ found, port: sshdPort, accounts, authorities: upstream },
+      ...{ found, port: sshdPort, accounts, authorities },
       directory: join(directory, 'sshd'),
       publicDirectory: join(directory, 'names'),
       settings: options.sshdSettings ?? [],
@@ -179,7 +182,8 @@ export async function startSshStack(options: SshStackOptions = {}): Promise<SshS
       activities: (person, ready) =>
         eventually(async () => {
           const query = { person: person.email, limit: 1_000 }
-          return (await api.call('auditSearch', { query })).items.toReversed()
+          const { items } = await api.call('auditSearch', { query })
+          return items.filter(({ kind }) => kind !== 'terminal-output').toReversed()
         }, ready),
       sessions: (person, ready) =>
         eventually(async () => {

@@ -70,17 +70,19 @@ test.each(Object.entries(ways))(
   'revoked, a command and a full-screen program end at once and say why: %s',
   async (way, to) => {
     const person = await stack.person(`cut-${way}`)
+    // Nobody else's on this machine.
+    const [sleep, text] = [`sleep 1000.${process.pid}`, `text-of-${way}-${process.pid}`]
     const grant = await stack.grant(person)
     const control = ['-o', `ControlPath=${join(person.home, 'master')}`]
-    const master = person.start('ssh', [...control, '-M', to('web1'), 'echo up; sleep 1000.25'])
+    const master = person.start('ssh', [...control, '-M', to('web1'), `echo up; ${sleep}`])
     const command = ranToEnd(master)
     await new Promise((resolve) => master.stdout.once('data', resolve))
     const terminal = openTerminal(person, to('web1'), ...control)
     await terminal.shows('$')
-    terminal.type('vim.tiny -u NONE text-of-the-cut\r')
+    terminal.type(`vim.tiny -u NONE ${text}\r`)
     await terminal.shows('~')
     await eventually(
-      () => [stack.processes('sleep 1000.25'), stack.processes('text-of-the-cut')],
+      () => [stack.processes(sleep), stack.processes(text)],
       (running) => running.every((pids) => pids.length > 0),
     )
     const orderedAt = Date.now()
@@ -95,7 +97,7 @@ test.each(Object.entries(ways))(
     expect(shown.out.toString()).toContain('was revoked: the incident is over')
     expect(shown.out.toString()).toContain('sally request web1')
     await eventually(
-      () => [...stack.processes('sleep 1000.25'), ...stack.processes('text-of-the-cut')],
+      () => [...stack.processes(sleep), ...stack.processes(text)],
       (pids) => pids.length === 0,
     )
     const [session] = await stack.sessions(person, ([one]) => one?.cut?.closedAtMs != null)
@@ -105,9 +107,7 @@ test.each(Object.entries(ways))(
     const done = await stack.activities(person, (all) =>
       all.every(({ outcome }) => outcome !== null),
     )
-    expect(done.find(({ text }) => text.includes('sleep 1000.25'))!.outcome!.status).toBe(
-      'cancelled',
-    )
+    expect(done.find(({ text }) => text.includes(sleep))!.outcome!.status).toBe('cancelled')
   },
 )
 
