@@ -8,10 +8,11 @@ import { writeFileSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { z } from 'zod'
-import { createKeyAndRequest } from '../certs/request.ts'
 import type { ApiClient } from '../control/api/client.ts'
 import type { resource } from '../control/api/resource.ts'
 import type { ActivityView, Grant, SessionView } from '../control/api/shapes.ts'
+import { createHomeKeys } from '../control/cli/home-keys.ts'
+import { homeFiles } from '../control/cli/home.ts'
 import { writeHome } from '../control/cli/write-home.ts'
 import { freePort } from '../deploy/ports.ts'
 import { siteProxy, startSite, type Site, type SiteOptions } from '../deploy/site.ts'
@@ -236,15 +237,10 @@ async function makePerson(
   const home = join(directory, 'people', name)
   mkdirSync(home, { recursive: true, mode: 0o700 })
   const at = (file: string): string => join(home, file)
-  execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', name, '-f', at('id')])
-  const { privateKeyPem, requestPem } = await createKeyAndRequest()
-  const sshPublicKey = readFileSync(at('id.pub'), 'utf8').trim()
-  const issued = await api.call('certificateIssue', {
-    params: { id },
-    body: { requestPem, sshPublicKey },
-  })
-  writeHome(home, { ...site.adminHome.config, email }, privateKeyPem, issued)
-  writeFileSync(at('id-cert.pub'), `${issued.ssh!.certificate}\n`)
+  const keys = await createHomeKeys()
+  const issued = await api.call('certificateIssue', { params: { id }, body: keys.ask })
+  writeHome(home, { ...site.adminHome.config, email }, keys, issued)
+  const { ssh } = homeFiles(home)
   const names = `${sshDomain},*.${sshDomain}`
   writeFileSync(
     at('known_hosts'),
@@ -256,8 +252,8 @@ async function makePerson(
     [
       'Host *',
       ...['StrictHostKeyChecking yes', 'GlobalKnownHostsFile none', 'User sallyport'],
-      ...[`UserKnownHostsFile ${at('known_hosts')}`, `IdentityFile ${at('id')}`],
-      ...[`CertificateFile ${at('id-cert.pub')}`, 'IdentitiesOnly yes', 'LogLevel ERROR'],
+      ...[`UserKnownHostsFile ${at('known_hosts')}`, `IdentityFile ${ssh.key}`],
+      ...[`CertificateFile ${ssh.certificate}`, 'IdentitiesOnly yes', 'LogLevel ERROR'],
       `Host ${sshDomain}`,
       ...[`HostName ${host}`, `Port ${sshPort}`, `HostKeyAlias ${sshDomain}`],
       `Host *.${sshDomain}`,
