@@ -38,6 +38,8 @@ export function formatClientConfig({ config, files }: Home): string {
     'CheckHostIP no',
     'VerifyHostKeyDNS no',
     'CanonicalizeHostname no',
+    // Where processors know AES, this is the fastest by far, and the proxy works on each byte twice.
+    'Ciphers ^aes128-gcm@openssh.com,aes256-gcm@openssh.com',
     'ServerAliveInterval 30',
     'ServerAliveCountMax 3',
   ]

@@ -79,11 +79,29 @@ export function observeScp(
       return ask('directory')
     }
     const bytes = Number(match[3])
-    const where = Buffer.from([path, ...directories, name].join('/'))
+    const where = Buffer.from(placeOf(name))
     const operation = direction === 'to-upstream' ? 'write' : 'read'
-    const activity = activities.begin(operation, where, undefined, `${bytes} bytes`)
+    const isNamed = where.toString().endsWith(`/${name}`) || where.toString() === name
+    const remark = isNamed ? `${bytes} bytes` : `${bytes} bytes, sent as ${name}`
+    const activity = activities.begin(operation, where, undefined, remark)
     file = { activity, content: new Content(), left: bytes, state: 'named', hasFailed: false }
     ask('file')
+  }
+
+  /**
+   * What the exec line names is the file itself, a pattern of files, or a directory that they go to: only the far side knows which. A file
+   * that goes to a name of its own is shown under that one.
+   */
+  function placeOf(name: string): string {
+    const [top, ...below] = directories
+    if (direction === 'from-upstream') {
+      return `${path.slice(0, path.lastIndexOf('/') + 1)}${[...directories, name].join('/')}`
+    }
+    if (top === undefined) {
+      const isDirectory = path.endsWith('/') || path === '.' || path === '~'
+      return isDirectory ? `${path.replace(/\/$/, '')}/${name}` : path
+    }
+    return [path.replace(/\/$/, ''), top, ...below, name].join('/')
   }
 
   function answered(text: string): void {

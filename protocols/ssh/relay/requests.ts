@@ -15,12 +15,16 @@ export type Exit = { readonly status: number } | { readonly signal: string }
 export function readTerminal(payload: Buffer): Terminal {
   const reader = new ByteReader(payload)
   const term = readSshText(reader, 256)
-  return { term, columns: reader.u32(), rows: reader.u32() }
+  return { term, ...readSize(reader) }
 }
 
 export function readWindow(payload: Buffer): { columns: number; rows: number } {
-  const reader = new ByteReader(payload)
-  return { columns: reader.u32(), rows: reader.u32() }
+  return readSize(new ByteReader(payload))
+}
+
+/** A client that has no window says zero; programs then take these. */
+function readSize(reader: ByteReader): { columns: number; rows: number } {
+  return { columns: reader.u32() || 80, rows: reader.u32() || 24 }
 }
 
 export function readEnvironment(payload: Buffer): { name: string; value: Buffer } {

@@ -14,7 +14,7 @@ function watch(
 ) {
   const sink = createSink()
   const clock = createTestClock()
-  const observer = observeScp(sink, clock, { channel: 3, direction, path: '/srv' })
+  const observer = observeScp(sink, clock, { channel: 3, direction, path: '/srv/' })
   for (const [way, text] of steps) {
     const bytes = Buffer.from(text)
     for (let at = 0; at < bytes.length; at += pieceBytes) {
@@ -83,6 +83,23 @@ describe('scp', () => {
       ['up', '\0'],
     ])
     expect(sink.lines).toEqual(['read /srv/a (4 bytes): error', 'read /srv/b (1 bytes): ok'])
+  })
+
+  test.each([
+    ['to-upstream', 'new.conf', 'write new.conf (1 bytes, sent as a)'],
+    ['to-upstream', '/etc/a', 'write /etc/a (1 bytes)'],
+    ['to-upstream', '.', 'write ./a (1 bytes)'],
+    ['from-upstream', 'a', 'read a (1 bytes)'],
+    ['from-upstream', '/etc/*', 'read /etc/a (1 bytes)'],
+  ] as const)('%s of %s', (direction, path, line) => {
+    const sink = createSink()
+    const observer = observeScp(sink, createTestClock(), { channel: 3, direction, path })
+    const isUp = direction === 'to-upstream'
+    const sender = isUp ? observer.fromClient : observer.fromUpstream
+    const receiver = isUp ? observer.fromUpstream : observer.fromClient
+    receiver(Buffer.from('\0'))
+    sender(Buffer.from('C0644 1 a\n'))
+    expect(sink.seen.map(({ text }) => text)).toEqual([line])
   })
 
   test('what is left at the end is settled once', () => {
