@@ -63,7 +63,7 @@ export const signedIn = z.strictObject({
   certificate,
   home: z.strictObject({
     realm: names.realm,
-    domain: text(253),
+    domain: names.domain,
     proxyHost: text(253).optional(),
     proxyPorts: z.partialRecord(names.protocol, z.int().min(1).max(65_535)),
   }),

@@ -10,6 +10,17 @@ export const resourceName = z
   .string()
   .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a DNS label: a-z, 0-9 and "-"')
 export const groupName = resourceName
+/**
+ * Of a group of proxies, which certificates and configurations of clients are written for: two labels at least, as one alone would claim
+ * a whole top-level domain.
+ */
+export const domain = z
+  .string()
+  .max(253)
+  .regex(
+    /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
+    'must be a domain of two labels or more, such as access.example.com',
+  )
 export const email = z.email().max(254).toLowerCase()
 export const id = z.uuid()
 export const level = z.enum(['read', 'write', 'delete', 'admin'])

@@ -22,9 +22,6 @@ export const proxyGroup = z.strictObject({
 })
 export const proxyGroupCreate = z.strictObject({
   name: names.groupName,
-  domain: z
-    .string()
-    .max(253)
-    .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/),
+  domain: names.domain,
 })
 export const proxyGroupChange = z.strictObject({ sshSourceAddresses })

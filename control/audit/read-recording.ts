@@ -96,14 +96,14 @@ async function look(
      order by part limit ${partsMax + 1}`,
     [scope.realm, sessionId, number, place.part],
   )
-  const shown = untilFull(rows, bytesMax)
-  const parts = await readParts(scope, stored, sessionId, shown, place.hidden)
-  const last = shown.at(-1)
+  const full = untilFull(rows, bytesMax)
+  const { parts, count } = await readParts(scope, stored, sessionId, full, place.hidden, bytesMax)
+  const last = full[count - 1]
   return {
     stored,
     parts,
     place: { ...place, part: last === undefined ? place.part : last.part + 1 },
-    ended: stored.over && shown.length === rows.length,
+    ended: stored.over && count === rows.length,
   }
 }
 
@@ -116,16 +116,21 @@ function untilFull(rows: readonly PartRow[], bytesMax: number): readonly PartRow
   return end < 0 ? rows : rows.slice(0, end)
 }
 
+/** How many bytes a part has is its proxy's word: what is read is counted anew, and `count` says of how many rows that was. */
 async function readParts(
   scope: Scope,
   { proxyId, chainId, epoch }: StoredRecording,
   session: string,
   rows: readonly PartRow[],
   hidden: boolean,
-): Promise<Parts> {
-  const groups = new Map<string, Map<number, Buffer>>()
+  bytesMax: number,
+): Promise<{ parts: Parts; count: number }> {
+  // Parts are in the order of their segments: of each kind, one is held at a time.
+  const groups = new Map<boolean, { firstBatch: number; payloads: Map<number, Buffer> }>()
   const parts: Parts = []
-  for (const row of rows) {
+  let bytes = 0
+  for (const [index, row] of rows.entries()) {
+    if (index > 0 && bytes > bytesMax) return { parts, count: index }
     const head = {
       ...{ part: row.part, hidden: row.hidden, firstUs: row.first_us, lastUs: row.last_us },
     }
@@ -133,18 +138,19 @@ async function readParts(
       parts.push({ ...head, frames: null })
       continue
     }
-    const key = `${row.first_batch} ${row.hidden}`
-    let payloads = groups.get(key)
-    if (payloads === undefined) {
-      const place = { proxyId, chainId, epoch, firstBatch: row.first_batch }
-      payloads = await readSessionPayloads(scope, place, session, row.hidden)
-      groups.set(key, payloads)
+    let group = groups.get(row.hidden)
+    if (group?.firstBatch !== row.first_batch) {
+      const firstBatch = row.first_batch
+      const place = { proxyId, chainId, epoch, firstBatch }
+      const payloads = await readSessionPayloads(scope, place, session, row.hidden)
+      group = { firstBatch, payloads }
+      groups.set(row.hidden, group)
     }
-    const payload = payloads.get(row.sequence)
+    const payload = group.payloads.get(row.sequence)
     // Deleted since its place was read.
-    if (payload !== undefined) {
-      parts.push({ ...head, frames: payload.subarray(saltBytes).toString('base64') })
-    }
+    if (payload === undefined) continue
+    bytes += payload.length
+    parts.push({ ...head, frames: payload.subarray(saltBytes).toString('base64') })
   }
-  return parts
+  return { parts, count: rows.length }
 }

@@ -5,13 +5,19 @@ import type { AuditContext } from './dependencies.ts'
 
 type Scope = Pick<AuditContext, 'store' | 'realm'>
 
-/** All recordings of a session, in order. `payloads`: with what was typed and shown (titles). The caller has checked rights. */
+/** In a list; a session may have ten thousand commands that are long. */
+const listedTitleMax = 256
+
+/**
+ * All recordings of a session, in order. `payloads`: with what was typed and shown (titles, cut where they are long). The caller has
+ * checked rights.
+ */
 export async function listRecordings(
   scope: Scope,
   sessionId: string,
   payloads: boolean,
 ): Promise<RecordingView[]> {
-  const rows = await readRows(scope, sessionId, undefined)
+  const rows = await readRows(scope, sessionId, undefined, listedTitleMax)
   return rows.map((row) => viewOf(row, payloads))
 }
 
@@ -31,7 +37,7 @@ export async function getRecording(
   sessionId: string,
   number: number,
 ): Promise<StoredRecording> {
-  const [row] = await readRows(scope, sessionId, number)
+  const [row] = await readRows(scope, sessionId, number, titleMax)
   if (row === undefined) {
     throw new SallyportError('not-found', `no recording ${number} of session ${sessionId}`, {
       clientMessage: 'the session has no such recording',
@@ -42,6 +48,9 @@ export async function getRecording(
   const over = row.ended_at_us !== null || (row.closed && row.whole)
   return { view: viewOf(row, true), proxyId, chainId, epoch, over }
 }
+
+/** As it is indexed. */
+const titleMax = 8_192
 
 interface Row {
   session_id: string
@@ -75,9 +84,12 @@ function readRows(
   { store, realm }: Scope,
   sessionId: string,
   number: number | undefined,
+  titleCharactersMax: number,
 ): Promise<Row[]> {
   return store.query<Row>(
-    `select r.*, s.proxy_id, c.epoch, s.closed_at_ms is not null as closed,
+    `select r.session_id, r.number, r.chain_id, r.kind, r.activity, r.columns, r.rows, r.term, r.began_at_us,
+       r.lasted_us, r.parts, r.frames, r.bytes, r.lost_bytes, r.digest, r.ended_at_us, r.sealed, r.streams,
+       case when length(r.title) > $4 then left(r.title, $4 - 1) || '…' else r.title end as title, s.proxy_id, c.epoch, s.closed_at_ms is not null as closed,
        s.end_reason = 'proxy-lost' as proxy_lost, p.indexed_sequence >= c.last_sequence as whole,
        (select a.outcome_tag from audit_activities a
         where a.realm = r.realm and a.session_id = r.session_id and a.chain_id = r.chain_id
@@ -88,7 +100,7 @@ function readRows(
        join index_progress p on p.chain_id = r.chain_id
      where r.realm = $1 and r.session_id = $2 and ($3::bigint is null or r.number = $3::bigint)
      order by r.number limit 10000`,
-    [realm, sessionId, number ?? null],
+    [realm, sessionId, number ?? null, titleCharactersMax],
   )
 }
 

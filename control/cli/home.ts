@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { readPrivateFile } from '../../protocols/kit/private-file.ts'
-import { email, protocol, realm } from '../api/names.ts'
+import { domain, email, protocol, realm } from '../api/names.ts'
 import { refuseOpenToOthers } from './closed-to-others.ts'
 import { signInHint } from './sign-in-hint.ts'
 
@@ -15,7 +15,7 @@ export const homeConfig = z.object({
   realm,
   email,
   /** As in `<resource>.<domain>`. */
-  domain: z.string().min(1).max(253),
+  domain,
   /** Where the proxy listens: an address (then names need not resolve) or a name. */
   proxyHost: z.string().min(1).max(253).optional(),
   proxyPorts: z.partialRecord(protocol, z.int().min(1).max(65_535)).default({}),

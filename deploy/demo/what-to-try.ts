@@ -17,7 +17,7 @@ export function whatToTry(ready: DemoReady): string {
     ...tour(ready, resource),
     '',
     `people: ${ready.people.map(({ email }) => email).join(', ')}`,
-    `control: ${ready.control.url}   PostgreSQL through the proxy: ${ready.proxy.host}:${ready.proxy.ports.postgres}`,
+    `control: ${ready.control.url}   PostgreSQL through the proxy: ${ready.proxy.host}:${ready.proxy.ports.postgres}, SSH: port ${ready.proxy.ports.ssh}`,
     'Ctrl-C stops everything.',
   ]
   return lines.join('\n')
@@ -58,6 +58,7 @@ function tour(ready: DemoReady, resource: string): string[] {
     `SALLY_HOME=$dev sally connect ${resource} -- -c 'select count(*) from orders' -c 'select pg_sleep(5)' & sleep 2`,
     'SALLY_HOME=$auditor sally sessions watch $(SALLY_HOME=$auditor sally sessions --live --ids); wait',
     '',
+    ...(ready.resources.some(({ name }) => name === 'web1') ? shellTour : []),
     '# deleting takes two',
     `SALLY_HOME=$dev sally request ${resource} --level delete --reason 'clean up'`,
     'request=$(SALLY_HOME=$lead sally requests --decide --ids)',
@@ -80,6 +81,16 @@ function tour(ready: DemoReady, resource: string): string[] {
     "SALLY_HOME=$admin sally revoke $(SALLY_HOME=$admin sally grants --person oncall@example.test --ids) --reason 'incident over'; wait",
   ]
 }
+
+const shellTour: readonly string[] = [
+  '# a shell: watched while it lasts, and replayed (with sally ssh-config --write also plain ssh, scp, rsync)',
+  "SALLY_HOME=$dev sally request web1 --level read --for 10m --reason 'look at the log' --wait",
+  "SALLY_HOME=$dev sally connect web1 -- -tt 'cat README; timeout 6 tail -n 3 -f site/logs/access.log' & sleep 3",
+  'session=$(SALLY_HOME=$auditor sally sessions --live --resource web1 --ids)',
+  'SALLY_HOME=$auditor sally sessions watch $session; wait',
+  'SALLY_HOME=$auditor sally replay $session',
+  '',
+]
 
 function shellPath(path: string): string {
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`

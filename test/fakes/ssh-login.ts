@@ -26,6 +26,7 @@ export interface SshLogins {
   hosts: string[]
   /** False: people are such as reach no resource by SSH. */
   ssh: boolean
+  domain: string
   /** Where the proxy listens. */
   sshPort: number
   validForMs: number
@@ -38,6 +39,7 @@ export function createSshLogins(api: () => FakeApi): SshLogins {
     people: createSshAuthority('ssh-people'),
     hosts: [sshPublicKeyLine(createSshAuthority('ssh-hosts').publicKey)],
     ssh: true,
+    domain: 'access.localhost',
     sshPort: 12_222,
     validForMs: 8 * 3_600_000,
     handlers: {
@@ -50,7 +52,7 @@ export function createSshLogins(api: () => FakeApi): SshLogins {
         },
         certificate: await certify(api(), logins, body as Ask),
         home: {
-          ...{ realm: 'default', domain: 'access.localhost', proxyHost: '127.0.0.1' },
+          ...{ realm: 'default', domain: logins.domain, proxyHost: '127.0.0.1' },
           proxyPorts: { postgres: 5, ssh: logins.sshPort },
         },
       }),

@@ -397,6 +397,12 @@ describe.each(['embedded', 'postgres'] as const)('the API over the %s store', (e
     await expect(
       site.admin.call('groupCreate', { body: { name: 'edge', domain: 'x.test' } }),
     ).rejects.toMatchObject({ code: 'conflict' })
+    // Proxies are certified for each name of their domain: no group may stand in for another.
+    for (const domain of ['edge.example.test', 'a.edge.example.test', 'example.test']) {
+      await expect(
+        site.admin.call('groupCreate', { body: { name: 'nested', domain } }),
+      ).rejects.toMatchObject({ code: 'conflict', message: expect.stringContaining('overlaps') })
+    }
     const { items } = await auditor.api.call('groups')
     expect(items.map((group) => group.name)).toEqual(['default', 'edge'])
     expect(items[0]!.proxies).toMatchObject([{ id: proxy.joined.proxyId, state: 'away' }])
@@ -488,7 +494,8 @@ describe.each(['embedded', 'postgres'] as const)('the API over the %s store', (e
     )
     expect(keys.map((key) => key.use)).toEqual([
       ...['audit', 'control-authority', 'grants', 'leases', 'people-authority'],
-      'proxies-authority',
+      ...['proxies-authority', 'ssh-hosts-authority', 'ssh-people-authority'],
+      'ssh-upstream-authority',
     ])
     for (const key of keys) {
       expect(key.sealed_private_key.subarray(0, 4).toString()).toBe('SPSF')

@@ -1,4 +1,5 @@
 import { Option, type Command } from 'commander'
+import { SallyportError } from '../../../protocols/kit/errors.ts'
 import type { SignedIn } from '../../api/login.ts'
 import { createApiClient } from '../../api/client.ts'
 import type { Cli } from '../cli.ts'
@@ -77,9 +78,18 @@ async function refresh(cli: Cli, files: HomeFiles, intoAgent: boolean): Promise<
   })
 }
 
-/** What control says, and of the proxy's place what the home knew already, where control does not. */
+/**
+ * What control says, and of the proxy's place what the home knew already, where control does not. The domain stays: ssh is configured for
+ * it, and a control that was taken over could have the connections to any other sent to itself. Throws `config-invalid`.
+ */
 function configOf(controlUrl: string, known: HomeConfig | undefined, done: SignedIn): HomeConfig {
   const { realm, domain, proxyHost = known?.proxyHost, proxyPorts } = done.home
+  if (known?.controlUrl === controlUrl && known.domain !== domain) {
+    throw new SallyportError('config-invalid', `the domain was ${known.domain}, now ${domain}`, {
+      clientMessage: `control says that resources are under ${domain} now; this home knows them under ${known.domain}`,
+      hint: 'ask its operator; if that is so, sign in to another home: SALLY_HOME=DIR sally login --control URL --ca FILE',
+    })
+  }
   return {
     controlUrl,
     realm,

@@ -72,6 +72,27 @@ describe('the files', () => {
     expect(() => keygen('-F', 'elsewhere.test', '-f', file('known_hosts'))).toThrow('failed')
   })
 
+  test('a control that names another domain does not get what goes there', async () => {
+    await login()
+    const files = ['known_hosts', 'id_ed25519-cert.pub', '../config.json']
+    const before = files.map((name) => readFileSync(file(name), 'utf8'))
+    try {
+      for (const domain of ['forge.example.com', 'com', '*', 'a.test\nHost *']) {
+        logins.domain = domain
+        const run = await sally(['login', '--refresh'])
+        expect(run.code, domain).not.toBe(0)
+        expect(files.map((name) => readFileSync(file(name), 'utf8'))).toEqual(before)
+      }
+      logins.domain = 'forge.example.com'
+      expect((await sally(['login', '--refresh'])).stderr).toContain(
+        'this home knows them under access.localhost',
+      )
+    } finally {
+      logins.domain = 'access.localhost'
+    }
+    await login()
+  })
+
   test('a key signs with what OpenSSH takes for its own', async () => {
     await login()
     const signed = execFileSync(

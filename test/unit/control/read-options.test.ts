@@ -64,6 +64,7 @@ test.each([
   ['--listen', '1.2.3.4:70000'],
   ['--url', 'http://control'],
   ['--domain', '-x-'],
+  ['--domain', 'com'],
   ['--bootstrap-admin', 'a@b.test'],
   ['--bootstrap-admin', 'nobody', '--bootstrap-home', '/tmp/x'],
   ['--log-level', 'loud'],
