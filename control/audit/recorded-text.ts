@@ -63,7 +63,7 @@ export class RecordedText {
     // Not by a pattern: one that looks for the end of a run of blanks begins anew at each of them.
     const lines = text.split('\n').map((line) => line.trimEnd())
     const shown = cleanText(lines.join('\n').trim())
-    if (shown === '') return
+    if (shown === '' || isBinary(shown)) return
     this.characters += shown.length
     this.rows.push({ ...piece, text: shown })
   }
@@ -73,4 +73,11 @@ export class RecordedText {
     if (this.#piece !== undefined) this.#row(this.#piece, this.#text)
     return this.#tail
   }
+}
+
+/** Bytes that are no text (a file that went through a command) would only stand between others and what they look for. */
+function isBinary(text: string): boolean {
+  let unreadable = 0
+  for (const character of text) if (character === '\ufffd') unreadable += 1
+  return unreadable * 8 > text.length
 }

@@ -20,3 +20,15 @@ test('blanks without an end take no time', () => {
   const apart = textOf(`${' '.repeat(15_000)}x`.repeat(200))
   expect(apart.join('').replaceAll(' ', '')).toBe('x'.repeat(200))
 })
+
+test('bytes that are no text are left out, a letter of another encoding is not', () => {
+  const text = new RecordedText(Buffer.alloc(0), 0)
+  text.add(Buffer.from(Array.from({ length: 20_000 }, (_, index) => (index * 7919) % 256)), piece)
+  text.add(Buffer.from('\n'), piece)
+  text.finish()
+  expect(text.rows).toEqual([])
+  const latin = new RecordedText(Buffer.alloc(0), 0)
+  latin.add(Buffer.from('cat: Müller.txt: No such file', 'latin1'), piece)
+  latin.finish()
+  expect(latin.rows).toHaveLength(1)
+})
