@@ -95,10 +95,11 @@ describe('scp', () => {
     const sink = createSink()
     const observer = observeScp(sink, createTestClock(), { channel: 3, direction, path })
     const isUp = direction === 'to-upstream'
-    const sender = isUp ? observer.fromClient : observer.fromUpstream
-    const receiver = isUp ? observer.fromUpstream : observer.fromClient
-    receiver(Buffer.from('\0'))
-    sender(Buffer.from('C0644 1 a\n'))
+    const [sender, receiver] = isUp
+      ? (['fromClient', 'fromUpstream'] as const)
+      : (['fromUpstream', 'fromClient'] as const)
+    observer[receiver](Buffer.from('\0'))
+    observer[sender](Buffer.from('C0644 1 a\n'))
     expect(sink.seen.map(({ text }) => text)).toEqual([line])
   })
 
