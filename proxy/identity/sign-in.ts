@@ -62,7 +62,8 @@ export function createSignIns(options: SignInOptions): SignIns {
     show({ url, code, expiresAtMs, notice })
     const endMs = clock.monotonicMs() + controlClock.leftMs(expiresAtMs)
     while (clock.monotonicMs() < endMs) {
-      const leftMs = Math.min(waitMs, Math.ceil(endMs - clock.monotonicMs()))
+      const askedMs = clock.monotonicMs()
+      const leftMs = Math.min(waitMs, Math.ceil(endMs - askedMs))
       const state = await unlessAborted(wait(signInId, leftMs), signal)
       if (state.state === 'signed-in') {
         const { personId, personEmail, loginId, issuedAtMs, expiresAtMs: untilMs } = state
@@ -72,6 +73,9 @@ export function createSignIns(options: SignInOptions): SignIns {
         })
       }
       if (state.state === 'refused') throw refused(state.why)
+      // A control that has too many to wait for answers at once; asking again at once would only make it worse.
+      const hurryMs = askedMs + retryMs - clock.monotonicMs()
+      if (hurryMs > 0) await unlessAborted(sleep(clock, hurryMs), signal)
     }
     throw refused('nobody signed in in time')
   }
@@ -91,7 +95,6 @@ export function createSignIns(options: SignInOptions): SignIns {
       const { code } = toSallyportError(error)
       // The person is busy elsewhere: what passes by itself is waited for with them.
       if (code !== 'control-unreachable' && code !== 'store-unavailable') throw unavailable(error)
-      await sleep(clock, retryMs)
       return { state: 'pending' as const }
     }
   }

@@ -457,6 +457,25 @@ describe('a sign-in at the terminal', () => {
     expect(world.signIns.pending).toBe(0)
   })
 
+  it('is asked for seldom where control does not wait', async () => {
+    let asked = 0
+    const pending = () => {
+      asked += 1
+      return { state: 'pending' }
+    }
+    answers(...Array.from({ length: 5_000 }, () => pending))
+    const leaving = new AbortController()
+    const outcome = Promise.allSettled([begin([], leaving.signal)])
+    for (let second = 0; second < 10; second++) {
+      await turns(50)
+      world.clock.advance(1_000)
+    }
+    expect(asked).toBeGreaterThan(5)
+    expect(asked).toBeLessThan(15)
+    leaving.abort(new Error('gone'))
+    expect(await outcome).toMatchObject([{ status: 'rejected' }])
+  })
+
   it('ends with the client, and few wait of one address', async () => {
     const held = Promise.withResolvers<unknown>()
     answers(...Array.from({ length: 20 }, () => () => held.promise))
