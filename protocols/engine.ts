@@ -118,9 +118,12 @@ export interface Host {
   tlsContext(serverName: string | undefined): SecureContext | undefined
   /**
    * Host keys for a name, the ones to prefer first: a certificate for just this name, then the bare key. Any name of the domain has
-   * some (unknown and forbidden look the same); undefined outside of it.
+   * some (unknown and forbidden look the same); undefined outside of it, and where `asker` asks for more names than a person uses.
    */
-  hostKeys(name: string): Promise<readonly HostKey[] | undefined>
+  hostKeys(
+    name: string,
+    asker?: Pick<Identity, 'personId'>,
+  ): Promise<readonly HostKey[] | undefined>
   /** The domain of the proxy, as in `<resource>.<domain>`. */
   readonly domain: string
   readonly clock: Clock

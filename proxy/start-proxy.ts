@@ -246,7 +246,7 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
         gateFor,
         host: {
           tlsContext: (name) => contexts.contextFor(name),
-          hostKeys: (name) => hostKeys?.hostKeys(name) ?? Promise.resolve(undefined),
+          hostKeys: (...asked) => hostKeys?.hostKeys(...asked) ?? Promise.resolve(undefined),
           domain,
           clock,
           limits,

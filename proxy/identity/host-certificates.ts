@@ -10,6 +10,7 @@ import { readPrivateFile, writePrivateFile } from '../../protocols/kit/private-f
 import { parseSshCertificate } from '../../protocols/kit/ssh-certificate.ts'
 import { encodeSshPublicKey } from '../../protocols/kit/ssh-public-key.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import { createTokenBucket } from './token-bucket.ts'
 
 export interface HostCertificates {
   /** `blob`: undefined where control gives none, or not in time. */
@@ -41,8 +42,8 @@ interface Held {
 const cachedMax = 10_000
 const file = z.record(z.string().max(253), z.string().max(12_000))
 /** Certificates for names that nobody serves, asked of control: so many at once, and per second after that. */
-const strangersBurst = 100
-const strangersPerSecond = 2
+const strangersBurst = 240
+const strangersPerSecond = 4
 const askedAtOnceMax = 4
 const recentMax = 16
 
@@ -55,8 +56,7 @@ export function openHostCertificates(options: HostCertificatesOptions): HostCert
   // Proxies that started together do not ask together.
   const jitter = Math.random()
   const recent: number[] = []
-  let strangers = strangersBurst
-  let strangersAtMs = clock.monotonicMs()
+  const mayAskForStranger = createTokenBucket(clock, strangersBurst, strangersPerSecond)
   for (const [name, blob] of readFile()) {
     try {
       kept.set(name, read(blob, name))
@@ -117,16 +117,6 @@ export function openHostCertificates(options: HostCertificatesOptions): HostCert
       log.warn({ name, error: String(error) }, 'control gave no host certificate')
       return undefined
     }
-  }
-
-  function mayAskForStranger(): boolean {
-    const nowMs = clock.monotonicMs()
-    const earned = ((nowMs - strangersAtMs) * strangersPerSecond) / 1_000
-    strangers = Math.min(strangersBurst, strangers + earned)
-    strangersAtMs = nowMs
-    if (strangers < 1) return false
-    strangers -= 1
-    return true
   }
 
   const present = (name: string): Held | undefined => {

@@ -11,12 +11,13 @@ import type { ControlView } from '../grants/control-view.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { openHostCertificates, type HostCertificates } from './host-certificates.ts'
 import { loadHostKey } from './load-host-key.ts'
+import { createTokenBucket } from './token-bucket.ts'
 
 export interface HostKeysOptions {
   readonly dataDir: string
   readonly domain: string
   readonly group: string
-  readonly view: Pick<ControlView, 'resources' | 'onChange'>
+  readonly view: Pick<ControlView, 'resources' | 'onChange' | 'grants'>
   /** Asks control for a certificate of this key for this name. */
   readonly certify: (name: string, publicKey: Buffer) => Promise<Buffer>
   /** What a new connection may wait for a certificate, ms. */
@@ -38,6 +39,13 @@ export interface HostKeys {
  */
 const stepMs = 20
 const seenMax = 10_000
+/**
+ * Names that one person may ask for without a grant on them, whether there are such or not: so many at once, and per second after that. Well
+ * below what control certifies for names that nobody serves: past that, only names that there are would have a certificate.
+ */
+const curiousBurst = 60
+const curiousPerSecond = 1
+const peopleMax = 10_000
 const lookEveryMs = 60_000
 /** The first looks come sooner: control may not be there yet. */
 const firstLookMs = 1_000
@@ -56,6 +64,20 @@ export function createHostKeys(options: HostKeysOptions): HostKeys {
 
   const seen = new LRUCache<string, true>({ max: seenMax })
 
+  const askedFor = new LRUCache<string, true>({ max: seenMax })
+  const curious = new LRUCache<string, () => boolean>({ max: peopleMax })
+
+  function mayAsk(personId: string, resource: string): boolean {
+    if (view.grants.of(personId, resource).length > 0) return true
+    const key = `${personId} ${resource}`
+    if (askedFor.has(key)) return true
+    const take = curious.get(personId) ?? createTokenBucket(clock, curiousBurst, curiousPerSecond)
+    curious.set(personId, take)
+    if (!take()) return false
+    askedFor.set(key, true)
+    return true
+  }
+
   const knownNames = (): string[] => {
     const names = [domain]
     for (const { name, protocol, group } of view.resources()) {
@@ -65,11 +87,12 @@ export function createHostKeys(options: HostKeysOptions): HostKeys {
   }
 
   return {
-    async hostKeys(name) {
+    async hostKeys(name, asker) {
       const arrivedMs = clock.monotonicMs()
       const asked = name.toLowerCase()
       const own = asked.endsWith(`.${domain}`) ? asked.slice(0, -domain.length - 1) : ''
       if (asked !== domain && (own === '' || own.includes('.'))) return undefined
+      if (asker !== undefined && own !== '' && !mayAsk(asker.personId, own)) return undefined
       const isCertified = asked === domain || label.test(own)
       const { blob: certificate, isAsked } = isCertified
         ? await certificates.get(asked)

@@ -39,7 +39,7 @@ export function serveJump(
   else if (identity.expiry.aborted) onExpired()
 
   const carry = async (opening: Opening, name: string, resource: string): Promise<void> => {
-    const hostKeys = await host.hostKeys(name).catch((error: unknown) => {
+    const hostKeys = await host.hostKeys(name, identity).catch((error: unknown) => {
       host.log.warn({ error, name }, 'no host key')
       return undefined
     })
