@@ -1,5 +1,6 @@
 /** asciicast v3, as asciinema plays it: https://docs.asciinema.org/manual/asciicast/v3/ */
 import type { RecordingView } from '../../api/recording-shapes.ts'
+import { printable } from '../printable.ts'
 import type { TerminalEvent } from './terminal-events.ts'
 
 /** For a recording of no terminal. */
@@ -12,10 +13,11 @@ export function castHeader(recording: RecordingView): string {
     term: {
       cols: columns ?? defaultSize.columns,
       rows: rows ?? defaultSize.rows,
-      ...(term === null ? {} : { type: term }),
+      ...(term === null ? {} : { type: printable(term) }),
     },
     timestamp: Math.floor(beganAtUs / 1_000_000),
-    ...(title === null ? {} : { title, command: title }),
+    // Players show these outside of the terminal that they play on.
+    ...(title === null ? {} : { title: printable(title), command: printable(title) }),
   })
 }
 
@@ -32,7 +34,7 @@ export class CastEvents {
       case 'resize':
         return this.#line(event.atUs, 'r', `${event.columns}x${event.rows}`)
       case 'mark':
-        return this.#line(event.atUs, 'm', event.label)
+        return this.#line(event.atUs, 'm', printable(event.label))
     }
   }
 

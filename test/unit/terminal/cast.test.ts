@@ -52,6 +52,10 @@ describe('asciicast v3', () => {
       ...{ version: 3, term: { cols: 60, rows: 16, type: 'xterm' }, timestamp: 1_767_225_600 },
       ...{ title: '/bin/bash', command: '/bin/bash' },
     })
+    const hostile = castHeader({ ...view, title: 'x\u001b]0;y\u0007', term: '\u009bc' })
+    expect(JSON.parse(hostile)).toMatchObject({
+      ...{ title: 'x\\x1b]0;y\\x07', term: { type: '\\u009bc' } },
+    })
     header.parse(
       JSON.parse(castHeader({ ...view, title: null, columns: null, rows: null, term: null })),
     )
