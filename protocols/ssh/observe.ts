@@ -11,6 +11,8 @@ export interface ChannelRequest extends TypedOptions {
   /** The exec line, or the subsystem's name; '' for a shell. */
   readonly command: string
   readonly hasTerminal: boolean
+  /** What looked like files is none: from these bytes on the stream itself is to be recorded. */
+  readonly onUnclear?: () => void
 }
 
 export interface Observed {
@@ -25,17 +27,23 @@ export function observeChannel(
   clock: Clock,
   request: ChannelRequest,
 ): Observed | undefined {
-  const { kind, command, hasTerminal, channel } = request
+  const { kind, command, hasTerminal, channel, onUnclear } = request
+  // With a terminal or without: nobody types this.
+  if (kind === 'subsystem' && command === 'sftp') {
+    return { observer: observeSftp(sink, clock, channel), isFileTransfer: true }
+  }
   // Whatever else it runs, what a person types at a terminal is echoed there.
   if (hasTerminal) return { observer: observeTyped(sink, request), isFileTransfer: false }
-  const isSftp = kind === 'subsystem' ? command === 'sftp' : isSftpServer(command)
-  if (isSftp) return { observer: observeSftp(sink, clock, channel), isFileTransfer: true }
+  if (kind === 'exec' && isSftpServer(command)) {
+    return { observer: observeSftp(sink, clock, channel), isFileTransfer: true }
+  }
   const scp = kind === 'exec' ? scpDirection(command) : undefined
   if (scp === undefined) return undefined
-  return { observer: observeScp(sink, clock, { channel, ...scp }), isFileTransfer: true }
+  const options = { channel, ...scp, ...(onUnclear === undefined ? {} : { onUnclear }) }
+  return { observer: observeScp(sink, clock, options), isFileTransfer: true }
 }
 
 /** `sftp -s PATH` runs the server as a command. */
 function isSftpServer(command: string): boolean {
-  return /^(?:\/\S*\/)?sftp-server(?:\s+-\S+)*\s*$/.test(command)
+  return /^(?:\/[\w./-]*\/)?sftp-server(?: +-[\w,./=-]+)* *$/.test(command)
 }

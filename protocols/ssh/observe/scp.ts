@@ -36,9 +36,10 @@ export function observeScp(
     readonly channel: number
     readonly direction: ScpDirection
     readonly path: string
+    readonly onUnclear?: () => void
   },
 ): ChannelObserver {
-  const { channel, direction, path } = options
+  const { channel, direction, path, onUnclear } = options
   const activities = new FileActivities(sink, clock, channel)
   const directories: string[] = []
   const records = new Lines()
@@ -62,10 +63,10 @@ export function observeScp(
 
   function record(text: string): void {
     const kind = text[0]
-    // Errors and warnings of the sending side are not answered.
-    if (kind === '\u0001' || kind === '\u0002') return
-    if (kind === 'T') return ask('other')
-    if (kind === 'E') {
+    // Errors and warnings of the sending side are not answered; they may say anything.
+    if (kind === '\u0001' || kind === '\u0002') return said(text)
+    if (/^T\d{1,20} \d{1,6} \d{1,20} \d{1,6}$/.test(text)) return ask('other')
+    if (text === 'E') {
       directories.pop()
       return ask('other')
     }
@@ -104,10 +105,17 @@ export function observeScp(
     return [path.replace(/\/$/, ''), top, ...below, name].join('/')
   }
 
+  /** A sentence of either side's, where only files are expected: on record, or anything could be said this way. */
+  function said(text: string): void {
+    activities.succeeded(activities.begin('other', Buffer.from(text.slice(1))))
+  }
+
   function answered(text: string): void {
     const what = asked.shift()
     const isYes = text === ''
     if (what === undefined) throw violation('an answer to nothing')
+    const isOutcome = file !== undefined && (what === 'file' || what === 'content')
+    if (!isYes && (!isOutcome || text.length > 1_000)) said(text)
     if (what === 'directory' && !isYes) directories.pop()
     if (file === undefined || (what !== 'file' && what !== 'content')) return
     if (what === 'file' && isYes) {
@@ -141,7 +149,10 @@ export function observeScp(
         rest = rest.subarray(1)
       } else if (file.state === 'complaint') {
         const { line, left } = records.push(rest)
-        if (line !== undefined) file.state = 'sent'
+        if (line !== undefined) {
+          said(`\u0001${line}`)
+          file.state = 'sent'
+        }
         rest = left
       } else {
         throw violation('content that nobody asked for')
@@ -185,6 +196,7 @@ export function observeScp(
       } catch {
         lost = true
         end()
+        onUnclear?.()
       }
     },
     end,

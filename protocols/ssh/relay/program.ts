@@ -1,6 +1,6 @@
 /** What runs in one channel, as the audit has it: one activity with one outcome, a recording, and whoever watches the bytes. */
 import type { Outcome, OutcomeStatus } from '../../activity.ts'
-import type { Recording } from '../../session.ts'
+import type { Recording, RecordingHeader } from '../../session.ts'
 import type { ChannelObserver } from '../observe/channel-observer.ts'
 import { decideCommand } from '../observe/command-rules.ts'
 import { newOutcome, reportChannel } from '../observe/sources.ts'
@@ -18,7 +18,10 @@ export class Program {
   readonly #flow: Flow
   readonly #activity: number
   readonly #startedMs: number
-  readonly #recording: Recording | undefined
+  #recording: Recording | undefined
+  readonly #recordedAs: readonly ['terminal' | 'stream', RecordingHeader]
+  /** The content of files is not recorded, and all else is. */
+  #isFiles = false
   readonly #observer: ChannelObserver | undefined
   readonly #recordsInput: boolean = false
   readonly #observesInput: boolean = false
@@ -48,6 +51,9 @@ export class Program {
       host.limits.inlineTextBytesMax,
     )
     const text = line.toString('utf8')
+    const title = (what.kind === 'shell' ? 'shell' : text).slice(0, titleCharactersMax)
+    const header = { activity: this.#activity, title, ...terminal }
+    this.#recordedAs = [terminal === undefined ? 'stream' : 'terminal', header]
     this.refusal = refusalOf(relayed, what.kind, text)
     if (this.refusal !== undefined) {
       this.#outcome.errorCode = 'not-allowed'
@@ -62,29 +68,40 @@ export class Program {
       command: text,
       hasTerminal: isTyped,
       channel,
+      onUnclear: () => {
+        this.#isFiles = false
+        this.#record()
+      },
       ...(this.#recordsInput ? { onInput: (bytes, isHidden) => this.#typed(bytes, isHidden) } : {}),
     })
     this.#observer = observed?.observer
-    if (observed?.isFileTransfer === true) return
-    this.#recording = session.record(isTyped ? 'terminal' : 'stream', {
-      activity: this.#activity,
-      title: (what.kind === 'shell' ? 'shell' : text).slice(0, titleCharactersMax),
-      ...terminal,
-    })
+    this.#isFiles = observed?.isFileTransfer === true
+    if (this.#isFiles) return
+    this.#record()
     this.#observesInput = isTyped
+  }
+
+  /** Nobody looks at it: a line among the files would break them. */
+  get isFileTransfer(): boolean {
+    return this.#isFiles
+  }
+
+  #record(): Recording {
+    return (this.#recording ??= this.#relayed.session.record(...this.#recordedAs))
   }
 
   /** Before the bytes are forwarded. False: the recording asks to wait. */
   fromClient(bytes: Buffer): boolean {
     this.#inputTaken = true
     this.#observer?.fromClient(bytes)
-    if (this.#recordsInput && !this.#observesInput) this.#typed(bytes, false)
+    if (this.#recordsInput && !this.#observesInput && !this.#isFiles) this.#typed(bytes, false)
     return this.#inputTaken
   }
 
   fromUpstream(bytes: Buffer, extended: number): boolean {
     if (extended === 0) this.#observer?.fromUpstream(bytes)
-    return this.#recording?.write(extended === 0 ? 'upstream' : 'upstream-error', bytes) ?? true
+    if (extended !== 0) return this.#record().write('upstream-error', bytes)
+    return this.#isFiles || this.#record().write('upstream', bytes)
   }
 
   #typed(bytes: Buffer, isHidden: boolean): void {
@@ -148,10 +165,11 @@ function refusalOf(relayed: Relayed, kind: string, text: string): string | undef
   if (kind === 'shell' && allowed !== undefined) {
     return `sallyport: ${resource} takes single commands at level ${level}, and no shell. ${hint}`
   }
-  if (kind === 'subsystem' && allowed !== undefined) {
-    const isAllowed = decideCommand(`subsystem ${text}`, session.ssh) === 'allowed'
-    return isAllowed
-      ? undefined
+  if (kind === 'subsystem') {
+    const decision = decideCommand(`subsystem ${text}`, session.ssh)
+    if (decision === 'allowed') return undefined
+    return decision === 'denied'
+      ? `sallyport: the subsystem ${text} is denied on ${resource} at level ${level}. ${hint}`
       : `sallyport: ${resource} takes single commands at level ${level}, and no ${text}. ${hint}`
   }
   if (kind !== 'exec') return undefined

@@ -82,7 +82,11 @@ describe('scp', () => {
       ['down', 'x\0'],
       ['up', '\0'],
     ])
-    expect(sink.lines).toEqual(['read /srv/a (4 bytes): error', 'read /srv/b (1 bytes): ok'])
+    expect(sink.lines).toEqual([
+      'read /srv/a (4 bytes): error',
+      'other scp: a: Input/output error: ok',
+      'read /srv/b (1 bytes): ok',
+    ])
   })
 
   test.each([
