@@ -4,7 +4,7 @@
 import type { Duplex } from 'node:stream'
 import type { Gate, Host, HostKey, Identity } from '../engine.ts'
 import type { Timer } from '../kit/clock.ts'
-import { toSallyportError } from '../kit/errors.ts'
+import { SallyportError, toSallyportError } from '../kit/errors.ts'
 import type { Downstream } from '../session.ts'
 import { Authentication, wordsOf } from './downstream/authenticate.ts'
 import { nameLogin } from './downstream/route.ts'
@@ -74,6 +74,11 @@ export function receive(
         else connection.message(type, payload)
       },
       drained: () => connection?.drained(),
+      flooded: (isFlooded) => serving?.flooded?.(isFlooded),
+      rekeyed() {
+        // Each costs far more here than there; who is not in yet has no use for another.
+        if (connection === undefined) throw rekeyedTooEarly()
+      },
       ending() {
         leaving = host.clock.startTimer(host.limits.farewellMs, () => transport.destroy())
       },
@@ -113,4 +118,10 @@ export function receive(
   })
   transport.start()
   return promise
+}
+
+function rekeyedTooEarly(): SallyportError {
+  return new SallyportError('protocol-violation', 'keys exchanged again before the login', {
+    clientMessage: 'protocol error: keys exchanged again before the login',
+  })
 }

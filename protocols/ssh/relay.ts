@@ -40,11 +40,15 @@ export interface RelayedChannel {
   abandon(): void
 }
 
+/** Forwards that are asked for before the resource is there. */
+const requestsMax = 100
+
 /** Asks for the session at once, so that it is there, or nearly, when the client opens its first channel. */
 export function serveSession(login: Login, gate: Gate, host: Host): Serving {
   const { transport, place, resource, wanted } = login
   let downstream: Connection
   let relayed: Relayed | undefined
+  let loggedIn: LoggedIn | undefined
   let forwards: RemoteForwards | undefined
   let isFailed = false
   const failed = Promise.withResolvers<SallyportError>()
@@ -93,6 +97,7 @@ export function serveSession(login: Login, gate: Gate, host: Host): Serving {
       } else opening.refuse(openFailures.administrativelyProhibited, 'nobody asked for that')
     },
     globalRequest: (_name, _payload, answer) => answer(false),
+    flooded: (isFlooded) => transport.hold(isFlooded),
   }
   const notify = (line: string): void => {
     for (const channel of channels) channel.notify(line)
@@ -135,6 +140,7 @@ export function serveSession(login: Login, gate: Gate, host: Host): Serving {
   }
 
   const converse = async (session: Session, upstream: LoggedIn): Promise<void> => {
+    loggedIn = upstream
     const drains = new Drains()
     session.onDrain((target) => drains.drained(target))
     session.opened(notify)
@@ -198,9 +204,11 @@ export function serveSession(login: Login, gate: Gate, host: Host): Serving {
     globalRequest(name, payload, answer) {
       const isForward = name === 'tcpip-forward' || name === 'cancel-tcpip-forward'
       if (!isForward || refusal !== undefined) answer(false)
-      else if (forwards === undefined) requests.push([name, payload, answer])
-      else forwards.request(name, payload, answer)
+      else if (forwards !== undefined) forwards.request(name, payload, answer)
+      else if (requests.length < requestsMax) requests.push([name, payload, answer])
+      else answer(false)
     },
+    flooded: (isFlooded) => loggedIn?.hold(isFlooded),
     async end(error) {
       gone.abort(new SallyportError('protocol-violation', 'the client left', { cause: error }))
       await whole

@@ -17,6 +17,8 @@ import { Transport } from './wire/transport.ts'
 
 export interface LoggedIn {
   readonly connection: Connection
+  /** Stops reading what the resource says, or goes on. */
+  hold(isHeld: boolean): void
   /** Says goodbye and closes, the bastion's too. */
   leave(): void
   /** Resolves when the connection is gone. */
@@ -155,6 +157,7 @@ async function logInOver(
         else authenticating?.message(type, payload)
       },
       drained: () => connection?.drained(),
+      flooded: (isFlooded) => handlers.flooded?.(isFlooded),
       closed(error) {
         login.reject(isHostKnown ? unreachable(error) : hostUnknown('it shows another key'))
         connection?.end()
@@ -185,6 +188,7 @@ async function logInOver(
     return {
       connection: connection!,
       closed: closed.promise,
+      hold: (isHeld) => transport.hold(isHeld),
       leave: () => transport.disconnect(disconnectReasons.byApplication, 'the session is over'),
     }
   } catch (error) {

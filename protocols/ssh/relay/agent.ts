@@ -21,6 +21,7 @@ const signRequest = 13
 const keysMax = 1_000
 const blobBytesMax = 64 * 1024
 const requestsMax = 64
+const unreadBytesMax = 1024 * 1024
 
 interface Key {
   readonly blob: Buffer
@@ -123,10 +124,17 @@ export class AgentChannel implements RelayedChannel {
     this.#busy = true
     for (let request = this.#requests.shift(); request !== undefined && !this.#isOver;) {
       const answer = await this.#answer(request).catch(() => failure)
-      this.#relayed.session.forwardCall(() => this.#upstream?.write(sshString(answer)))
+      this.#relayed.session.forwardCall(() => this.#say(sshString(answer)))
       request = this.#requests.shift()
     }
     this.#busy = false
+  }
+
+  #say(bytes: Buffer): void {
+    const upstream = this.#upstream
+    upstream?.write(bytes)
+    // It asks, and reads no answers.
+    if (upstream !== undefined && upstream.waitingBytes > unreadBytesMax) this.#end('error')
   }
 
   async #answer(request: Buffer): Promise<Buffer> {

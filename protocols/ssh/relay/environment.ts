@@ -6,13 +6,17 @@ const harmless = /^(?:LANG(?:UAGE)?|LC_\w+|TERM|COLORTERM|TERM_PROGRAM\w*|LS_COL
 /** Names of what is nobody's to read. */
 const credential = /pass|secret|token|key|credential|auth/i
 
-/** Writes down a setting that may change what runs. The server decides whether it takes it. */
-export function reportEnvironment(
+/**
+ * Writes down a setting that may change what runs. Where only some commands are allowed it is refused: `BASH_ENV` or `LD_PRELOAD` would make another
+ * of them. Elsewhere the server decides whether it takes it.
+ */
+export function takesEnvironment(
   { session, host }: Relayed,
   { name, value }: { readonly name: string; readonly value: Buffer },
   channel: number,
-): void {
-  if (harmless.test(name)) return
+): boolean {
+  if (harmless.test(name)) return true
+  const isTaken = session.ssh?.allow === undefined
   const isSecret = credential.test(name)
   const text = Buffer.concat([Buffer.from(`${name}=`), isSecret ? Buffer.alloc(0) : value])
   const id = reportChannel(
@@ -20,5 +24,7 @@ export function reportEnvironment(
     { kind: 'channel', operation: 'env', channel, text, isRedacted: isSecret },
     host.limits.inlineTextBytesMax,
   )
-  session.settle(id, newOutcome())
+  const refused = { status: 'skipped', errorCode: 'not-allowed' } as const
+  session.settle(id, { ...newOutcome(), ...(isTaken ? {} : refused) })
+  return isTaken
 }

@@ -2,6 +2,7 @@
 import type { Session } from '../../session.ts'
 import type { Channel } from '../wire/channel.ts'
 import { ForwardTarget } from '../wire/forward-target.ts'
+import { Pile } from './pile.ts'
 
 /** What waits for `Session.onDrain`: one listener for all channels of a session. */
 export class Drains {
@@ -32,6 +33,9 @@ export class Flow {
   /** Of the upstream's. */
   #heldDown = 0
   #clientFull = false
+  /** The client's, while the session or the resource takes no more: it has a window's worth to send in packets of its own choice. */
+  readonly #pile = new Pile()
+  #isHeldUp = false
   bytesUp = 0
   bytesDown = 0
 
@@ -48,7 +52,13 @@ export class Flow {
   up(bytes: Buffer, recorded = true): void {
     this.bytesUp += bytes.length
     this.#heldUp += bytes.length
-    if (this.#session.forward(this.#target, bytes) && recorded) this.#grantUp()
+    if (this.#isHeldUp) {
+      this.#pile.push(bytes)
+      return
+    }
+    const isTaken = this.#session.forward(this.#target, bytes)
+    if (isTaken && recorded) this.#grantUp()
+    else this.#isHeldUp = true
   }
 
   down(bytes: Buffer, extended: number, recorded = true): void {
@@ -61,11 +71,13 @@ export class Flow {
 
   /** The client sends no more. */
   eofUp(): void {
+    this.#unpile()
     this.#session.forwardCall(() => void this.#target.end())
   }
 
   /** The client has closed: what it sent before still goes through. */
   closeUp(): void {
+    this.#unpile()
     const sent = this.#session.forwardCall(() => {
       this.#target.end(() => this.upstream.close())
     })
@@ -84,7 +96,13 @@ export class Flow {
 
   /** Forwarding or recording may go on. */
   resume(): void {
-    this.#grantUp()
+    this.#isHeldUp = false
+    for (let next = this.#pile.shift(); next !== undefined; next = this.#pile.shift()) {
+      if (this.#session.forward(this.#target, next)) continue
+      this.#isHeldUp = true
+      break
+    }
+    if (!this.#isHeldUp) this.#grantUp()
     if (!this.#clientFull) this.#grantDown()
   }
 
@@ -92,6 +110,13 @@ export class Flow {
     this.#drains.remove(this.#target)
     this.#target.drained()
     this.#target.destroy()
+  }
+
+  /** Nothing more comes: what waits goes on, full or not. */
+  #unpile(): void {
+    for (let next = this.#pile.shift(); next !== undefined; next = this.#pile.shift()) {
+      this.#session.forward(this.#target, next)
+    }
   }
 
   #grantUp(): void {

@@ -93,7 +93,9 @@ export class RemoteForwards {
 
 function readDestination(payload: Buffer): Destination {
   const reader = new ByteReader(payload)
-  const host = readSshString(reader, hostBytesMax).toString('utf8').toLowerCase()
+  const name = readSshString(reader, hostBytesMax).toString('utf8')
+  // Other letters have lower cases among these (the sign of Kelvin): what passes is what was declared.
+  const host = name.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())
   return { host, port: reader.u32() }
 }
 

@@ -1,7 +1,6 @@
 /** What requests of a session's channel carry (RFC 4254, chapter 6). Pure; throws `protocol-violation`. */
 import { ByteReader } from '../../kit/byte-reader.ts'
 import { readSshString, readSshText, requireSshEnd } from '../../kit/ssh-wire.ts'
-import { packetBytesMax } from '../wire.ts'
 
 export interface Terminal {
   term: string
@@ -30,7 +29,7 @@ function readSize(reader: ByteReader): { columns: number; rows: number } {
 export function readEnvironment(payload: Buffer): { name: string; value: Buffer } {
   const reader = new ByteReader(payload)
   const name = readSshString(reader, 4_096).toString('utf8')
-  const value = readSshString(reader, packetBytesMax)
+  const value = readSshString(reader, reader.remaining)
   requireSshEnd(reader)
   return { name, value }
 }
@@ -38,7 +37,7 @@ export function readEnvironment(payload: Buffer): { name: string; value: Buffer 
 /** The only field of a request. */
 export function readString(payload: Buffer): Buffer {
   const reader = new ByteReader(payload)
-  const value = readSshString(reader, packetBytesMax)
+  const value = readSshString(reader, reader.remaining)
   requireSshEnd(reader)
   return value
 }

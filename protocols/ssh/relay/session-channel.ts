@@ -6,7 +6,7 @@ import { exitSignal, stderrType } from '../wire.ts'
 import type { Channel, ChannelHandlers } from '../wire/channel.ts'
 import type { Opening } from '../wire/connection.ts'
 import { Flow } from './flow.ts'
-import { reportEnvironment } from './environment.ts'
+import { takesEnvironment } from './environment.ts'
 import { Program } from './program.ts'
 import {
   readEnvironment,
@@ -19,6 +19,12 @@ import {
 
 type Answer = (granted: boolean) => void
 
+/** What a client may say before the resource's channel is there: so many messages, so many bytes. */
+const earlyMax = 10_000
+const earlyBytesMax = 4 * 1024 * 1024
+/** Requests that wait to be passed on. */
+const passingMax = 1_000
+
 /** Asked of a program that runs, and no more than passed on. */
 const passedUp = new Set(['signal', 'break', 'eow@openssh.com'])
 const passedDown = new Set(['eow@openssh.com', 'xon-xoff'])
@@ -30,6 +36,8 @@ export class SessionChannel implements RelayedChannel {
   #flow: Flow | undefined
   /** What the client asked before the resource's channel was there. */
   #early: (() => void)[] = []
+  #earlyBytes = 0
+  #passing = 0
   #terminal: Terminal | undefined
   #program: Program | undefined
   #clientClosed = false
@@ -52,6 +60,7 @@ export class SessionChannel implements RelayedChannel {
   notify(line: string): void {
     // Only where a person looks: any other stream is some program's.
     if (this.#terminal === undefined || this.#program === undefined || this.#isDone) return
+    if (this.#program.isFileTransfer) return
     this.#say(`\r\n\x1b[0msallyport: ${line}\r\n`, 0)
     this.#program.mark(line)
   }
@@ -111,12 +120,25 @@ export class SessionChannel implements RelayedChannel {
   /** Runs now, or when the resource's channel is there. */
   #whenOpen(run: (flow: Flow) => void): void {
     if (this.#isDone) return
-    if (this.#flow === undefined) this.#early.push(() => run(this.#flow!))
-    else run(this.#flow)
+    if (this.#flow !== undefined) {
+      run(this.#flow)
+      return
+    }
+    this.#early.push(() => run(this.#flow!))
+  }
+
+  /** Throws past what a client may say before the resource's channel is there. */
+  #countEarly(bytes: number): void {
+    if (this.#flow !== undefined) return
+    this.#earlyBytes += bytes
+    if (this.#early.length >= earlyMax || this.#earlyBytes > earlyBytesMax) {
+      throw tooMuch('too much at once on a channel that is not open yet')
+    }
   }
 
   readonly #fromClient: ChannelHandlers = {
-    data: (bytes) =>
+    data: (bytes) => {
+      this.#countEarly(bytes.length)
       this.#whenOpen((flow) => {
         if (this.#program === undefined) throw tooEarly()
         const program = this.#program
@@ -125,8 +147,12 @@ export class SessionChannel implements RelayedChannel {
           isTaken = program.fromClient(bytes)
         })
         if (passes) flow.up(bytes, isTaken)
-      }),
-    eof: () => this.#whenOpen((flow) => flow.eofUp()),
+      })
+    },
+    eof: () => {
+      this.#countEarly(0)
+      this.#whenOpen((flow) => flow.eofUp())
+    },
     closed: () => {
       this.#clientClosed = true
       // Our own CLOSE waits for the resource's: how it ended may still come, and the client waits for that.
@@ -135,6 +161,7 @@ export class SessionChannel implements RelayedChannel {
     drained: () => this.#flow?.clientDrained(),
     request: (type, wantsReply, payload) => {
       const answer: Answer = wantsReply ? this.#client.reserveReply() : () => {}
+      this.#countEarly(payload.length)
       this.#whenOpen(() => this.#request(type, payload, answer, wantsReply))
     },
   }
@@ -143,6 +170,11 @@ export class SessionChannel implements RelayedChannel {
     const { session } = this.#relayed
     switch (type) {
       case 'pty-req':
+        // What runs already is recorded as what it was started as.
+        if (this.#program !== undefined) {
+          answer(false)
+          return
+        }
         this.#terminal = readTerminal(payload)
         this.#pass(type, payload, answer, wantsReply)
         break
@@ -151,10 +183,14 @@ export class SessionChannel implements RelayedChannel {
         if (this.#terminal !== undefined) Object.assign(this.#terminal, readWindow(payload))
         this.#pass(type, payload, answer, wantsReply)
         break
-      case 'env':
-        reportEnvironment(this.#relayed, readEnvironment(payload), this.#client.localId)
-        this.#pass(type, payload, answer, wantsReply)
+      case 'env': {
+        const isTaken = takesEnvironment(
+          ...[this.#relayed, readEnvironment(payload), this.#client.localId],
+        )
+        if (isTaken) this.#pass(type, payload, answer, wantsReply)
+        else answer(false)
         break
+      }
       case 'shell':
         this.#start({ kind: 'shell' }, type, payload, answer)
         break
@@ -182,9 +218,12 @@ export class SessionChannel implements RelayedChannel {
 
   #pass(type: string, payload: Buffer, answer: Answer, wantsReply: boolean): void {
     const upstream = this.#flow!.upstream
-    this.#relayed.session.forwardCall(() =>
-      upstream.request(type, payload, wantsReply ? answer : undefined),
-    )
+    // They take nothing from any window.
+    if (++this.#passing > passingMax) throw tooMuch('too many requests at once')
+    this.#relayed.session.forwardCall(() => {
+      this.#passing--
+      upstream.request(type, payload, wantsReply ? answer : undefined)
+    })
   }
 
   #start(
@@ -260,5 +299,11 @@ export class SessionChannel implements RelayedChannel {
 function tooEarly(): SallyportError {
   return new SallyportError('protocol-violation', 'data on a channel where nothing runs', {
     clientMessage: 'protocol error: data before a program was asked for',
+  })
+}
+
+function tooMuch(what: string): SallyportError {
+  return new SallyportError('protocol-violation', what, {
+    clientMessage: `protocol error: ${what}`,
   })
 }

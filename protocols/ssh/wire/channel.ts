@@ -16,10 +16,17 @@ export interface ChannelHandlers {
   drained(): void
 }
 
-type Waiting = { readonly bytes: Buffer; readonly extended: number } | (() => void)
+interface Chunk {
+  readonly bytes: Buffer
+  readonly extended: number
+}
+type Waiting = Chunk | (() => void)
 
 /** Requests of a peer that it has no answer to yet. */
 const repliesMax = 1_000
+/** Smaller chunks are put together where they wait: otherwise keeping them costs many times what they hold. */
+const smallBytes = 1024
+const blockBytes = 16 * 1024
 
 export class Channel {
   readonly localId: number
@@ -33,6 +40,8 @@ export class Channel {
   /** Consumed, and not yet granted again. */
   #credit = 0
   #waiting: Waiting[] = []
+  /** Small chunks that wait as one. */
+  #block: { readonly bytes: Buffer; used: number; chunk: Chunk } | undefined
   #writerWaits = false
   #eofSent = false
   #closeSent = false
@@ -79,9 +88,7 @@ export class Channel {
     if (this.isOver || this.#eofSent) return true
     let start = 0
     if (this.#waiting.length === 0) start = this.#sendNow(bytes, extended)
-    if (start < bytes.length) {
-      this.#waiting.push({ bytes: start === 0 ? bytes : bytes.subarray(start), extended })
-    }
+    if (start < bytes.length) this.#wait(start === 0 ? bytes : bytes.subarray(start), extended)
     if (this.#waiting.length === 0 && !this.#transport.isCongested) return true
     this.#writerWaits = true
     return false
@@ -162,7 +169,8 @@ export class Channel {
   received(bytes: Buffer, extended: number): void {
     this.#localWindow -= bytes.length
     if (this.#localWindow < 0) throw violation('more data than the window holds')
-    if (!this.isOver) this.handlers.data(bytes, extended)
+    // Nothing in a packet takes nothing from the window: there would be no end to them.
+    if (!this.isOver && bytes.length > 0) this.handlers.data(bytes, extended)
   }
 
   receivedWindow(bytes: number): void {
@@ -218,6 +226,24 @@ export class Channel {
     if (!this.#writerWaits || this.#waiting.length > 0 || this.#transport.isCongested) return
     this.#writerWaits = false
     this.handlers.drained()
+  }
+
+  #wait(bytes: Buffer, extended: number): void {
+    if (bytes.length >= smallBytes) {
+      this.#waiting.push({ bytes, extended })
+      return
+    }
+    let block = this.#block
+    const isLast = block !== undefined && this.#waiting.at(-1) === block.chunk
+    if (isLast && block!.chunk.extended === extended && block!.used + bytes.length <= blockBytes) {
+      this.#waiting.pop()
+    } else {
+      block = { bytes: Buffer.allocUnsafe(blockBytes), used: 0, chunk: { bytes, extended } }
+      this.#block = block
+    }
+    block!.used += bytes.copy(block!.bytes, block!.used)
+    block!.chunk = { bytes: block!.bytes.subarray(0, block!.used), extended }
+    this.#waiting.push(block!.chunk)
   }
 
   #inOrder(run: () => void): void {

@@ -32,6 +32,8 @@ export interface ConnectionHandlers {
     payload: Buffer,
     answer: (granted: boolean, payload?: Buffer) => void,
   ): void
+  /** See `TransportHandlers`. */
+  flooded?(isFlooded: boolean): void
 }
 
 export interface ConnectionOptions {
@@ -310,6 +312,8 @@ export class Connection {
     const { clock, keepaliveMs } = this.#options
     this.#timer = clock.startTimer(keepaliveMs, () => {
       if (this.#over) return
+      // Whom nobody reads cannot be heard.
+      if (this.#transport.isHeld) this.#heardAtMs = clock.monotonicMs()
       const silentMs = clock.monotonicMs() - this.#heardAtMs
       if (silentMs >= keepaliveMs) {
         if (this.#unanswered++ >= keepalivesMax) {

@@ -75,9 +75,9 @@ export const Protocol = require('ssh2/lib/protocol/Protocol.js') as new (
   options: LibraryOptions,
 ) => LibraryProtocol
 
-/** Encrypts and writes a packet, or queues it while keys are exchanged. */
+/** Encrypts and writes a packet, or (false) queues it while keys are exchanged. */
 export const { sendPacket } = require('ssh2/lib/protocol/utils.js') as {
-  sendPacket: (protocol: LibraryProtocol, packet: Buffer, bypass?: boolean) => void
+  sendPacket: (protocol: LibraryProtocol, packet: Buffer, bypass?: boolean) => boolean
 }
 
 /** Resolves when the ciphers can be used. */

@@ -23,6 +23,10 @@ export interface TransportHandlers {
   message(type: number, payload: Buffer): void
   /** The socket takes more again. */
   drained(): void
+  /** Nothing should be read that leads to more being sent: the peer takes none of it; and, with false, that it does again. */
+  flooded?(isFlooded: boolean): void
+  /** Keys were exchanged once more. What it throws ends the connection. */
+  rekeyed?(): void
   /** Everything is said; the peer may take its time to close, and is to be given no more than some. */
   ending?(): void
   /** Once: there is nothing more to send or to come. */
@@ -41,8 +45,10 @@ export type TransportRole =
 
 /** Bytes under one set of keys (RFC 4344, 3.2 would allow more; so many take seconds). */
 const rekeyBytes = 1024 * 1024 * 1024
-/** Replies that a peer does not read: past it, nothing is read from that peer. */
-const unreadRepliesBytesMax = 8 * 1024 * 1024
+/** What a peer does not read: past it, nothing is read from that peer, nor from whoever else makes us send more. */
+const unreadBytesMax = 8 * 1024 * 1024
+/** What may wait for the end of a key exchange before its writers have to. */
+const queuedBytesMax = 256 * 1024
 
 export class Transport {
   readonly #socket: Duplex
@@ -53,6 +59,11 @@ export class Transport {
   #ending = false
   #handshakes = 0
   #bytes = 0
+  /** Waits for the end of a key exchange, which is up to the peer. */
+  #queuedBytes = 0
+  #isFlooded = false
+  #isUnread = false
+  #isHeld = false
   #remoteVersion = ''
   #signatureAlgorithms: readonly string[] | undefined
   #error: Error | undefined
@@ -98,8 +109,9 @@ export class Transport {
     socket.on('end', () => this.#end())
     socket.on('drain', () => {
       if (this.#over) return
-      socket.resume()
-      handlers.drained()
+      this.#isUnread = false
+      this.#read()
+      this.#ebb()
     })
   }
 
@@ -139,7 +151,18 @@ export class Transport {
 
   /** The peer does not take what was sent already. `drained` follows. */
   get isCongested(): boolean {
-    return this.#socket.writableNeedDrain
+    return this.#socket.writableNeedDrain || this.#queuedBytes > queuedBytesMax
+  }
+
+  /** Somebody else asked that nothing be read here. */
+  get isHeld(): boolean {
+    return this.#isHeld
+  }
+
+  /** Stops reading, or goes on with it. */
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld
+    this.#read()
   }
 
   send(payload: Buffer): void {
@@ -148,7 +171,7 @@ export class Transport {
     const start = write.allocStart
     const packet = write.alloc(payload.length)
     packet.set(payload, start)
-    sendPacket(this.#protocol, write.finalize(packet))
+    this.#send(write.finalize(packet))
   }
 
   /** CHANNEL_DATA, or CHANNEL_EXTENDED_DATA where `extended` is not 0; the one copy is into the packet. */
@@ -163,7 +186,36 @@ export class Transport {
     if (extended !== 0) at = packet.writeUInt32BE(extended, at)
     at = packet.writeUInt32BE(length, at)
     bytes.copy(packet, at, start, end)
-    sendPacket(this.#protocol, write.finalize(packet))
+    this.#send(write.finalize(packet))
+  }
+
+  #send(packet: Buffer): void {
+    if (sendPacket(this.#protocol, packet)) return
+    // The library holds it until the peer has done its part, for ever if need be.
+    this.#queuedBytes += packet.length
+    if (this.#queuedBytes > unreadBytesMax) this.#flood()
+  }
+
+  #flood(): void {
+    if (this.#isFlooded) return
+    this.#isFlooded = true
+    this.#handlers.flooded?.(true)
+  }
+
+  /** Some of what waited has gone. */
+  #ebb(): void {
+    if (this.#socket.writableNeedDrain || this.#queuedBytes > 0) return
+    if (this.#isFlooded) {
+      this.#isFlooded = false
+      this.#handlers.flooded?.(false)
+    }
+    this.#handlers.drained()
+  }
+
+  #read(): void {
+    if (this.#over) return
+    if ((this.#isHeld || this.#isUnread) && !this.#ending) this.#socket.pause()
+    else this.#socket.resume()
   }
 
   /** Says why and ends. Also in the middle of a key exchange. */
@@ -242,7 +294,12 @@ export class Transport {
 
   #onKeys(side: 'server' | 'client'): void {
     this.#bytes = 0
-    if (this.#handshakes++ > 0) return
+    this.#queuedBytes = 0
+    if (this.#handshakes++ > 0) {
+      this.#handlers.rekeyed?.()
+      this.#ebb()
+      return
+    }
     if (side === 'server' && this.#extensionsWanted) {
       this.send(serverSignatureAlgorithms(signInAlgorithms))
     }
@@ -263,7 +320,10 @@ export class Transport {
     }
     socket.write(bytes)
     this.#count(bytes.length)
-    if (socket.writableLength > unreadRepliesBytesMax) socket.pause()
+    if (socket.writableLength <= unreadBytesMax) return
+    this.#isUnread = true
+    this.#read()
+    this.#flood()
   }
 
   #count(bytes: number): void {
