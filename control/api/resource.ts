@@ -92,7 +92,7 @@ export const sshResource = z
         /** Whether what is typed is recorded, besides what is shown. */
         input: z.boolean().default(false),
         /** Of what commands print, so much is kept per stream. */
-        streamBytesMax: z.int().min(0).max(1_073_741_824).default(16_777_216),
+        streamBytesMax: z.int().min(0).max(1_073_741_824).default(1_048_576),
       })
       .prefault({}),
   })

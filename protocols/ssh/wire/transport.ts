@@ -45,6 +45,8 @@ export type TransportRole =
 
 /** Bytes under one set of keys (RFC 4344, 3.2 would allow more; so many take seconds). */
 const rekeyBytes = 1024 * 1024 * 1024
+/** What a socket may hold before its writers wait. Its own mark is so low that two sides would wait for each other in turns. Bytes. */
+const congestedBytes = 512 * 1024
 /** What a peer does not read: past it, nothing is read from that peer, nor from whoever else makes us send more. */
 const unreadBytesMax = 8 * 1024 * 1024
 /** What may wait for the end of a key exchange before its writers have to. */
@@ -151,7 +153,9 @@ export class Transport {
 
   /** The peer does not take what was sent already. `drained` follows. */
   get isCongested(): boolean {
-    return this.#socket.writableNeedDrain || this.#queuedBytes > queuedBytesMax
+    const { writableNeedDrain, writableLength } = this.#socket
+    const isFull = writableNeedDrain && writableLength >= congestedBytes
+    return isFull || this.#queuedBytes > queuedBytesMax
   }
 
   /** Somebody else asked that nothing be read here. */
