@@ -10,7 +10,7 @@ import { prepareCluster, type Cluster } from '../postgres/cluster.ts'
 import { clusterPlace } from '../postgres/place.ts'
 import { preparePackages } from '../prepare-packages.ts'
 import { startSite, type Site } from '../site.ts'
-import { findSshd, type FoundSshd } from '../ssh/find-sshd.ts'
+import { findSshd, sshdPackages, type FoundSshd } from '../ssh/find-sshd.ts'
 import { createSupervisor } from '../supervisor.ts'
 import { applyFlows } from './flows.ts'
 import type { DemoOptions } from './options.ts'
@@ -161,7 +161,10 @@ async function openWeb1(
     ...context
   }: Omit<Web1Context, 'api' | 'found'> & { ports: { sshd: number; page: number } },
 ): Promise<Web1 | undefined> {
-  if (found === undefined) return undefined
+  if (found === undefined) {
+    context.announce(`there is no web1: apt-get install ${sshdPackages.join(' ')}`)
+    return undefined
+  }
   const api = site.openApi()
   try {
     return await startWeb1(ports, { ...context, api, found })

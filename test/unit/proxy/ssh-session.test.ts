@@ -167,7 +167,7 @@ describe('an SSH session', () => {
       allow: ['uptime', 'ls *'],
       deny: ['ls /root*'],
       recordInput: false,
-      streamBytesMax: 16_777_216,
+      streamBytesMax: 1_048_576,
     })
     const write = await open(web1(), 'write')
     expect(write.ssh).toMatchObject({ agentForwarding: true, deny: [] })
