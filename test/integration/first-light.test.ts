@@ -82,7 +82,7 @@ describe('plain psql under a grant', () => {
       (sessions) => sessions[0]?.state === 'closed',
     )
     expect(session!.cut!.reason).toBe('grant-expired')
-    expect(session!.cut!.lastByteAtMs! - made.expiresAtMs).toBeLessThan(250)
+    expect(session!.cut!.lastByteAtMs! - made.expiresAtMs).toBeLessThan(1_000)
   })
 
   test('goes on when the grant is extended', async () => {

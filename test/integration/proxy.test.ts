@@ -160,7 +160,7 @@ describe('a proxy', () => {
     })
     const { cut } = JSON.parse(closedOf(opened.sessionId)!.meta) as SessionClosedMeta
     expect(cut).toMatchObject({ reason: 'grant-expired', orderedAtMs: claims.expiresAtMs })
-    expect(cut!.lastByteAtMs - claims.expiresAtMs).toBeLessThan(250)
+    expect(cut!.lastByteAtMs - claims.expiresAtMs).toBeLessThan(1_000)
   })
 
   it('cuts on a revocation, and keeps an outage within its bounds', async () => {
