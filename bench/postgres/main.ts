@@ -1,56 +1,54 @@
 /**
  * `npm run bench:postgres -- [--quick] [--json]`: PostgreSQL directly, through pgbouncer (session pooling) and through a real
- * proxy with a real control, on one machine, all with the same TLS. See design.md, section 9, and `benchUsage`.
+ * proxy with a real control, on one machine, all with the same TLS. See design.md, section 9, and bench/options.ts.
  */
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { readFileSync } from 'node:fs'
 import { allocatorFile, allocatorPackage } from '../../deploy/allocator.ts'
 import { freePort } from '../../deploy/ports.ts'
 import { createSupervisor } from '../../deploy/supervisor.ts'
 import { systemClock as clock } from '../../protocols/kit/clock.ts'
-import { canInstall, installCommand, installPackages } from '../../deploy/install-packages.ts'
 import { missingPackages } from '../../test/debian-packages.ts'
 import { accountOf, readLog, stackDatabase, startStack, type Stack } from '../../test/stack.ts'
+import { announce } from '../announce.ts'
+import { runBench } from '../run-bench.ts'
 import { measureSearch, statementsStored, untilIndexed, type Completeness } from './completeness.ts'
 import { measureConnect } from './connect.ts'
 import { measureExpiry, measureRevocation, type CutSample } from './cuts.ts'
 import { measureMemory } from './memory.ts'
-import { benchUsage, readBenchOptions, type BenchOptions } from './options.ts'
+import { sizes, type BenchOptions } from './options.ts'
 import { fillPgbench, runPgbench } from './pgbench.ts'
 import { startPgbouncer } from './pgbouncer.ts'
-import { reportOf, tableOf, type Measured } from './report.ts'
-import { directTarget, pgbouncerTarget, sallyportTarget, type Target } from './targets.ts'
+import { reportOf, type Measured } from './report.ts'
+import {
+  directTarget,
+  pgbouncerTarget,
+  sallyportTarget,
+  targetNames,
+  type Target,
+} from './targets.ts'
 import { measureThroughput, warmUp } from './throughput.ts'
 
 const scale = 10
 const hourMs = 3_600_000
-const startedMs = clock.monotonicMs()
 
-process.exitCode = await main()
+process.exitCode = await runBench({
+  name: 'postgres',
+  targets: targetNames,
+  sizes,
+  missing,
+  async measure(options) {
+    const measured = await measure(options)
+    const { completeness, pgbench } = measured
+    const complete =
+      completeness.missing + completeness.duplicated === 0 && pgbench.stored === pgbench.sent
+    return { report: reportOf(measured), complete }
+  },
+})
 
-async function main(): Promise<number> {
-  let options: BenchOptions
-  try {
-    options = readBenchOptions(process.argv.slice(2))
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${benchUsage}`)
-    return 2
-  }
+function missing(): string[] {
   const missing = missingPackages().filter((name) => /^p(?:ostgresql|gbouncer)/.test(name))
-  if (allocatorFile() === undefined) missing.push(allocatorPackage)
-  if (missing.length > 0 && !(canInstall() && installPackages(missing))) {
-    console.error(`the benchmark needs more programs: ${installCommand(missing)}`)
-    return 1
-  }
-  const measured = await measure(options)
-  const report = reportOf(measured)
-  console.log(tableOf(report))
-  if (options.json) console.log(JSON.stringify(report))
-  return measured.completeness.missing + measured.completeness.duplicated === 0 &&
-    measured.pgbench.stored === measured.pgbench.sent
-    ? 0
-    : 1
+  return allocatorFile() === undefined ? [...missing, allocatorPackage] : missing
 }
 
 async function measure(options: BenchOptions): Promise<Measured> {
@@ -195,9 +193,4 @@ async function measurePgbench(
       duplicated: Math.max(0, stored - sent),
     },
   }
-}
-
-function announce(line: string): void {
-  const seconds = ((clock.monotonicMs() - startedMs) / 1_000).toFixed(1)
-  console.log(`[${seconds.padStart(6)} s] ${line}`)
 }

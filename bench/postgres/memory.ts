@@ -1,6 +1,6 @@
 import { sleep, type Clock } from '../../protocols/kit/clock.ts'
 import { closeSessions, openSessions } from './connect.ts'
-import { residentKb } from './process-usage.ts'
+import { residentKb } from '../process-usage.ts'
 import type { Target } from './targets.ts'
 
 const warmSessions = 100

@@ -1,7 +1,6 @@
-import { parseArgs } from 'node:util'
+import type { BenchSizes } from '../options.ts'
 
 export interface BenchOptions {
-  readonly json: boolean
   readonly rounds: number
   /** Of these, the first so many also measure a single client. */
   readonly singleClientRounds: number
@@ -16,7 +15,7 @@ export interface BenchOptions {
   readonly uniqueStatements: number
 }
 
-const whole: Omit<BenchOptions, 'json'> = {
+const whole: BenchOptions = {
   rounds: 5,
   singleClientRounds: 5,
   secondsPerRun: 5,
@@ -27,8 +26,7 @@ const whole: Omit<BenchOptions, 'json'> = {
   cutRounds: 5,
   uniqueStatements: 20_000,
 }
-/** Within three minutes. */
-const quick: Omit<BenchOptions, 'json'> = {
+const quick: BenchOptions = {
   ...whole,
   rounds: 3,
   singleClientRounds: 1,
@@ -40,19 +38,4 @@ const quick: Omit<BenchOptions, 'json'> = {
   uniqueStatements: 4_000,
 }
 
-export const benchUsage = `usage: npm run bench:postgres -- [--quick] [--json]
-
-  --quick   within three minutes: fewer and shorter rounds
-  --json    the last line is one JSON object: machine, figures, ratios`
-
-/** Throws an Error whose message is for the person. */
-export function readBenchOptions(parameters: readonly string[]): BenchOptions {
-  const { values } = parseArgs({
-    args: [...parameters],
-    options: {
-      quick: { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
-    },
-  })
-  return { ...(values.quick ? quick : whole), json: values.json }
-}
+export const sizes: BenchSizes<BenchOptions> = { whole, quick }

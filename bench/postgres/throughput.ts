@@ -1,11 +1,10 @@
+import type { RoundSample } from '../statistics.ts'
 import type { BenchOptions } from './options.ts'
 import { runPgbench, type QueryMode } from './pgbench.ts'
-import { cpuUs } from './process-usage.ts'
+import { cpuUs } from '../process-usage.ts'
 import type { Target, TargetName } from './targets.ts'
 
-export interface ThroughputSample {
-  readonly round: number
-  readonly target: TargetName
+export interface ThroughputSample extends RoundSample<TargetName> {
   readonly mode: QueryMode
   readonly clients: number
   readonly transactions: number

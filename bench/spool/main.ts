@@ -11,7 +11,7 @@ import {
   type CipherKey,
 } from 'node:crypto'
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
-import { availableParallelism, cpus, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { parseArgs } from 'node:util'
@@ -22,6 +22,8 @@ import { openSpool } from '../../proxy/audit/open-spool.ts'
 import { createSpoolSession } from '../../proxy/audit/spool-session.ts'
 import type { Durability, Spool } from '../../proxy/audit/spool-types.ts'
 import { sessionOpened } from '../../test/fakes/session-opened.ts'
+import { machine } from '../report.ts'
+import { figureOf, type Figure } from '../statistics.ts'
 
 const { values } = parseArgs({
   options: {
@@ -50,22 +52,10 @@ const outcome: Outcome = {
   errorText: '',
 }
 
-interface Figure {
-  median: number
-  min: number
-  max: number
-  unit: 'us'
-}
-
-function figure(samples: number[]): Figure {
-  const sorted = samples.toSorted((a, b) => a - b)
+function figure(samples: number[]): Figure & { unit: 'us' } {
   const round = (value: number): number => Math.round(value * 100) / 100
-  return {
-    median: round(sorted[Math.floor(sorted.length / 2)]!),
-    min: round(sorted[0]!),
-    max: round(sorted.at(-1)!),
-    unit: 'us',
-  }
+  const { median, min, max } = figureOf(samples)
+  return { median: round(median), min: round(min), max: round(max), unit: 'us' }
 }
 
 /** Microseconds of processor time per turn, the loop's own share taken off. */
@@ -154,7 +144,7 @@ try {
     version: 'bench',
     log: silent,
   })
-  const figures: Record<string, Figure> = {}
+  const figures: Record<string, ReturnType<typeof figure>> = {}
   await perBatch(spool, 4, 'written')
   for (const statements of [1, 4, 16]) {
     const samples: number[] = []
@@ -171,8 +161,7 @@ try {
     bytes_4096: alternatives(4096, directory),
   }
   await spool.close('bench')
-  const machine = { cpu: cpus()[0]?.model, cores: availableParallelism(), node: process.version }
-  process.stdout.write(`${JSON.stringify({ machine, figures, parts })}\n`)
+  process.stdout.write(`${JSON.stringify({ machine: machine(), figures, parts })}\n`)
 } finally {
   rmSync(directory, { recursive: true, force: true })
 }

@@ -1,46 +1,31 @@
 /**
  * `npm run bench:ssh -- [--quick] [--json]`: one sshd directly, through OpenSSH's own jump and through a real proxy with a real control,
- * recorded, on one machine, with the same clients and ciphers. See design.md, section 9, and `benchUsage`.
+ * recorded, on one machine, with the same clients and ciphers. See design.md, section 9, and bench/options.ts.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { canInstall, installCommand, installPackages } from '../../deploy/install-packages.ts'
-import { preparePackages } from '../../deploy/prepare-packages.ts'
 import { createSupervisor } from '../../deploy/supervisor.ts'
 import { systemClock as clock } from '../../protocols/kit/clock.ts'
 import { missingPackages } from '../../test/debian-packages.ts'
 import { startSshStack, type SshPerson } from '../../test/ssh-stack.ts'
+import { announce } from '../announce.ts'
+import { runBench } from '../run-bench.ts'
 import { measureBulk, measureEcho, measureMemory, measureSessions } from './measure.ts'
-import { benchUsage, readBenchOptions, type BenchOptions } from './options.ts'
-import { reportOf, tableOf, type BulkSample, type Measured } from './report.ts'
+import { sizes, type BenchOptions } from './options.ts'
+import { reportOf, type BulkSample, type Measured } from './report.ts'
 import { ciphers, makeAuthority, openTargets, targetNames } from './targets.ts'
 import type { CipherName, SshArguments, TargetName } from './targets.ts'
 
-const startedMs = clock.monotonicMs()
 const hoursMs = 2 * 3_600_000
 
-process.exitCode = await main()
-
-async function main(): Promise<number> {
-  let options: BenchOptions
-  try {
-    options = readBenchOptions(process.argv.slice(2))
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${benchUsage}`)
-    return 2
-  }
-  preparePackages(announce)
-  const missing = missingPackages().filter((name) => /^(?:openssh|libnss)/.test(name))
-  if (missing.length > 0 && !(canInstall() && installPackages(missing))) {
-    console.error(`the benchmark needs more programs: ${installCommand(missing)}`)
-    return 1
-  }
-  const report = reportOf(await measure(options))
-  console.log(tableOf(report))
-  if (options.json) console.log(JSON.stringify(report))
-  return 0
-}
+process.exitCode = await runBench({
+  name: 'ssh',
+  targets: targetNames,
+  sizes,
+  missing: () => missingPackages().filter((name) => /^(?:openssh|libnss)/.test(name)),
+  measure: async (options) => ({ report: reportOf(await measure(options)), complete: true }),
+})
 
 async function measure(options: BenchOptions): Promise<Measured> {
   const scratch = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
@@ -107,9 +92,4 @@ async function measureAllBulk(
     announce(`round ${round + 1} of ${options.rounds}`)
   }
   return samples
-}
-
-function announce(line: string): void {
-  const seconds = ((clock.monotonicMs() - startedMs) / 1_000).toFixed(1)
-  console.log(`[${seconds.padStart(6)} s] ${line}`)
 }

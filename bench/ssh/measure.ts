@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { sleep, type Clock } from '../../protocols/kit/clock.ts'
 import type { SshPerson } from '../../test/ssh-stack.ts'
-import { residentKb } from '../postgres/process-usage.ts'
+import { residentKb } from '../process-usage.ts'
 import { sessionsAtOnce } from './options.ts'
 
 const settleMs = 1_500
