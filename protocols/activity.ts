@@ -77,6 +77,15 @@ export interface Outcome {
   errorText: string
 }
 
+/** One that went well and says nothing, but for what is `known` of it. */
+export function newOutcome(known: Partial<Outcome> = {}): Outcome {
+  return {
+    ...{ status: 'ok', rows: -1, bytesUp: 0, bytesDown: 0, durationUs: 0 },
+    ...{ tag: '', errorCode: '', errorText: '' },
+    ...known,
+  }
+}
+
 /** Writes one activity's payload as tagged fields. Must not keep the writer. */
 export interface ActivitySource {
   readonly kind: ActivityKind

@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { parseArgs } from 'node:util'
 import { systemClock } from '../../protocols/kit/clock.ts'
-import type { ActivitySource, Outcome } from '../../protocols/activity.ts'
+import { newOutcome, type ActivitySource } from '../../protocols/activity.ts'
 import { createForwarder } from '../../proxy/audit/forwarder.ts'
 import { openSpool } from '../../proxy/audit/open-spool.ts'
 import { createSpoolSession } from '../../proxy/audit/spool-session.ts'
@@ -41,16 +41,9 @@ const source: ActivitySource = {
     fields.utf8('text', text)
   },
 }
-const outcome: Outcome = {
-  status: 'ok',
-  rows: 1,
-  bytesUp: 60,
-  bytesDown: 80,
-  durationUs: 120,
-  tag: 'SELECT 1',
-  errorCode: '',
-  errorText: '',
-}
+const outcome = newOutcome({
+  ...{ rows: 1, bytesUp: 60, bytesDown: 80, durationUs: 120, tag: 'SELECT 1' },
+})
 
 function figure(samples: number[]): Figure & { unit: 'us' } {
   const round = (value: number): number => Math.round(value * 100) / 100

@@ -1,4 +1,5 @@
 /** What a small installation answers: one resource, two people, a grant, sessions and statements. */
+import { newOutcome } from '../../protocols/activity.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import type {
@@ -102,16 +103,9 @@ export const activity: ActivityView = {
   parameters: [{ form: 'text', value: '\u009b31m42' }, { form: 'null' }],
   parametersBlob: null,
   redacted: false,
-  outcome: {
-    status: 'ok',
-    rows: 1,
-    bytesUp: 10,
-    bytesDown: 20,
-    durationUs: 1_500,
-    tag: 'SELECT 1',
-    errorCode: '',
-    errorText: '',
-  },
+  outcome: newOutcome({
+    ...{ rows: 1, bytesUp: 10, bytesDown: 20, durationUs: 1_500, tag: 'SELECT 1' },
+  }),
 }
 
 function findOr404<T extends { id: string }>(items: readonly T[], id: string | undefined): T {

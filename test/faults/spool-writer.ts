@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { writeSync } from 'node:fs'
 import { Writable } from 'node:stream'
+import { newOutcome } from '../../protocols/activity.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
 import type { Durability } from '../../proxy/audit/spool-types.ts'
 import { createForwarder } from '../../proxy/audit/forwarder.ts'
@@ -54,16 +55,7 @@ function turn(): void {
     })
     forwarder.forward(upstream, Buffer.from(`${number}\n`))
     if (number % 3 === 0) {
-      spool.appendOutcome(session, id, {
-        status: 'ok',
-        rows: number,
-        bytesUp: 1,
-        bytesDown: 1,
-        durationUs: 1,
-        tag: '',
-        errorCode: '',
-        errorText: '',
-      })
+      spool.appendOutcome(session, id, newOutcome({ rows: number, bytesUp: 1, bytesDown: 1 }))
     }
     number += 1
   }

@@ -14,19 +14,17 @@ import {
 import { genesisLink } from '../../control/api/audit/link.ts'
 import { bytesOfUuid } from '../../control/api/audit/uuid.ts'
 import { signToken, type CheckpointClaims } from '../../control/api/tokens.ts'
-import { activityFields, activityKinds, type Outcome } from '../../protocols/activity.ts'
+import {
+  activityFields,
+  activityKinds,
+  newOutcome,
+  type Outcome,
+} from '../../protocols/activity.ts'
 import { ByteWriter } from '../../protocols/kit/byte-writer.ts'
 
-export const okOutcome: Outcome = {
-  status: 'ok',
-  rows: 1,
-  bytesUp: 20,
-  bytesDown: 40,
-  durationUs: 300,
-  tag: 'SELECT 1',
-  errorCode: '',
-  errorText: '',
-}
+export const okOutcome = newOutcome({
+  ...{ rows: 1, bytesUp: 20, bytesDown: 40, durationUs: 300, tag: 'SELECT 1' },
+})
 
 export const openedMeta: SessionOpenedMeta = {
   personId: '7b3f6b0e-6a64-4f4e-9d55-1f7f4e9d1a01',

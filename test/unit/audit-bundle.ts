@@ -6,7 +6,7 @@ import type { EntryType } from '../../control/api/audit/format.ts'
 import { bytesOfUuid } from '../../control/api/audit/uuid.ts'
 import type { AuditKeys, Segment } from '../../control/api/shapes.ts'
 import { signToken, type SigningKey } from '../../control/api/tokens.ts'
-import { FieldWriter, activityKinds, type Outcome } from '../../protocols/activity.ts'
+import { FieldWriter, activityKinds, newOutcome, type Outcome } from '../../protocols/activity.ts'
 import type { Signer } from '../../certs/signer.ts'
 
 export const proxyId = '11111111-1111-4111-8111-111111111111'
@@ -17,16 +17,9 @@ export const epochs = [
 export const sessionA = 'cccccccc-cccc-4ccc-8ccc-cccccccccccc'
 export const sessionB = 'dddddddd-dddd-4ddd-8ddd-dddddddddddd'
 
-export const okOutcome: Outcome = {
-  status: 'ok',
-  rows: 3,
-  bytesUp: 10,
-  bytesDown: 20,
-  durationUs: 1234,
-  tag: 'SELECT 3',
-  errorCode: '',
-  errorText: '',
-}
+export const okOutcome = newOutcome({
+  ...{ rows: 3, bytesUp: 10, bytesDown: 20, durationUs: 1234, tag: 'SELECT 3' },
+})
 
 export function createSigner(algorithm: 'ES256' | 'EdDSA'): Signer {
   const { privateKey, publicKey } =

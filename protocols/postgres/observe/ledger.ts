@@ -1,4 +1,4 @@
-import type { Outcome } from '../../activity.ts'
+import { newOutcome, type Outcome } from '../../activity.ts'
 import type { Clock } from '../../kit/clock.ts'
 import { SallyportError } from '../../kit/errors.ts'
 import type { Limits } from '../../kit/limits.ts'
@@ -36,16 +36,7 @@ export class Ledger {
   /** Records from which something was taken out, and that are not settled. */
   readonly #secretIds = new Set<number>()
   /** One outcome for all: filled, settled, filled again. */
-  readonly outcome: Outcome = {
-    status: 'ok',
-    rows: -1,
-    bytesUp: 0,
-    bytesDown: 0,
-    durationUs: 0,
-    tag: '',
-    errorCode: '',
-    errorText: '',
-  }
+  readonly outcome = newOutcome()
   /** The activity that `outcome` is about while its settling waits for the end of the transaction; else -1. */
   deferredId = -1
   /** Monotonic, taken once per chunk. */

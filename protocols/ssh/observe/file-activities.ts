@@ -1,7 +1,7 @@
 /** Activities about files, for SFTP and SCP alike: one record when something is asked for, one outcome when it is known. */
 import { createHash, type Hash } from 'node:crypto'
 import type { ActivityId, Session } from '../../session.ts'
-import type { ActivitySource, FieldWriter, Outcome } from '../../activity.ts'
+import { newOutcome, type ActivitySource, type FieldWriter, type Outcome } from '../../activity.ts'
 import type { Clock } from '../../kit/clock.ts'
 
 /** The part of a session that observing needs. */
@@ -34,16 +34,7 @@ export class FileActivities {
   readonly #sink: AuditSink
   readonly #clock: Clock
   readonly #source: FileSource
-  readonly #outcome: Outcome = {
-    status: 'ok',
-    rows: -1,
-    bytesUp: 0,
-    bytesDown: 0,
-    durationUs: 0,
-    tag: '',
-    errorCode: '',
-    errorText: '',
-  }
+  readonly #outcome = newOutcome()
 
   /** @param channel number of the channel in its connection. */
   constructor(sink: AuditSink, clock: Clock, channel: number) {

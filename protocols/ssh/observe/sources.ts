@@ -1,12 +1,6 @@
 /** What the engine itself reports: commands, shells, subsystems, tunnels, settings. Observers report the rest. */
 import { isUtf8 } from 'node:buffer'
-import type {
-  ActivityKind,
-  ActivitySource,
-  BlobReference,
-  FieldWriter,
-  Outcome,
-} from '../../activity.ts'
+import type { ActivityKind, ActivitySource, BlobReference, FieldWriter } from '../../activity.ts'
 import type { Session } from '../../session.ts'
 
 export interface ChannelActivity {
@@ -51,17 +45,4 @@ export function reportChannel(
     },
   }
   return session.report(source)
-}
-
-export function newOutcome(): Outcome {
-  return {
-    status: 'ok',
-    rows: -1,
-    bytesUp: 0,
-    bytesDown: 0,
-    durationUs: 0,
-    tag: '',
-    errorCode: '',
-    errorText: '',
-  }
 }

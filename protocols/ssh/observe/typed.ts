@@ -3,7 +3,7 @@
  * and editing are in it, because the shell shows them. It is an activity of a kind of its own (`typed`): what a program read may be something else, and the
  * recording is what counts. Also tells typed bytes that were echoed from those that were not (a password).
  */
-import type { ActivitySource, FieldWriter, Outcome } from '../../activity.ts'
+import { newOutcome, type ActivitySource, type FieldWriter } from '../../activity.ts'
 import type { ChannelObserver } from './channel-observer.ts'
 import type { AuditSink } from './file-activities.ts'
 import { ScreenLine } from './screen-line.ts'
@@ -105,16 +105,7 @@ function firstShown(bytes: Buffer, inLine: boolean): number | undefined {
   return undefined
 }
 
-const unknownOutcome: Outcome = {
-  status: 'unknown',
-  rows: -1,
-  bytesUp: 0,
-  bytesDown: 0,
-  durationUs: 0,
-  tag: '',
-  errorCode: '',
-  errorText: '',
-}
+const unknownOutcome = newOutcome({ status: 'unknown' })
 
 class TypedSource implements ActivitySource {
   readonly kind = 'typed'

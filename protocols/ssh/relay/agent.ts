@@ -7,12 +7,12 @@ import { ByteReader } from '../../kit/byte-reader.ts'
 import { isSshCertificate, parseSshCertificate } from '../../kit/ssh-certificate.ts'
 import { parseSshPublicKey } from '../../kit/ssh-public-key.ts'
 import { readSshString, sshString, sshU32 } from '../../kit/ssh-wire.ts'
-import { newOutcome, reportChannel } from '../observe/sources.ts'
 import type { Relayed, RelayedChannel } from '../relay.ts'
 import { messages, openFailures } from '../wire.ts'
 import type { Channel, ChannelHandlers } from '../wire/channel.ts'
 import type { Opening } from '../wire/connection.ts'
 import { AgentFrames } from './agent-frames.ts'
+import { ChannelRecord } from './channel-record.ts'
 
 const failure = Buffer.of(5)
 const requestIdentities = 11
@@ -32,8 +32,7 @@ export class AgentChannel implements RelayedChannel {
   readonly #relayed: Relayed
   readonly #gate: Gate
   readonly #over: () => void
-  readonly #activity: number
-  readonly #outcome = newOutcome()
+  readonly #record: ChannelRecord
   readonly #requests: Buffer[] = []
   /** What the resource may have sign, once it was worked out. */
   #allowed: Set<string> | undefined
@@ -49,13 +48,8 @@ export class AgentChannel implements RelayedChannel {
     this.#relayed = relayed
     this.#gate = gate
     this.#over = over
-    const { session, host, downstream } = relayed
-    this.#activity = reportChannel(
-      session,
-      { kind: 'channel', operation: 'agent', channel: 0 },
-      host.limits.inlineTextBytesMax,
-    )
-    downstream.open(opening.type, Buffer.alloc(0), {
+    this.#record = new ChannelRecord(relayed, { kind: 'channel', operation: 'agent', channel: 0 })
+    relayed.downstream.open(opening.type, Buffer.alloc(0), {
       handlers: this.#fromClient,
       opened: (channel) => {
         this.#client = channel
@@ -88,7 +82,7 @@ export class AgentChannel implements RelayedChannel {
 
   readonly #fromUpstream: ChannelHandlers = {
     data: (bytes) => {
-      this.#outcome.bytesDown += bytes.length
+      this.#record.outcome.bytesDown += bytes.length
       this.#upstream?.consumed(bytes.length)
       this.#relayed.guard(() => {
         this.#requests.push(...this.#questions.push(bytes))
@@ -104,7 +98,7 @@ export class AgentChannel implements RelayedChannel {
 
   readonly #fromClient: ChannelHandlers = {
     data: (bytes) => {
-      this.#outcome.bytesUp += bytes.length
+      this.#record.outcome.bytesUp += bytes.length
       this.#client?.consumed(bytes.length)
       for (const answer of this.#answers.push(bytes)) {
         const answered = this.#answered
@@ -178,8 +172,7 @@ export class AgentChannel implements RelayedChannel {
     this.#answered?.(failure)
     this.#client?.closeNow()
     this.#upstream?.closeNow()
-    this.#outcome.status = status
-    this.#relayed.session.settle(this.#activity, this.#outcome)
+    this.#record.settle(status)
     this.#over()
   }
 }

@@ -1,5 +1,5 @@
-import { newOutcome, reportChannel } from '../observe/sources.ts'
 import type { Relayed } from '../relay.ts'
+import { ChannelRecord } from './channel-record.ts'
 
 /** Language and terminal: every client sends them, and no program does something else for them. */
 const harmless = /^(?:LANG(?:UAGE)?|LC_\w+|TERM|COLORTERM|TERM_PROGRAM\w*|LS_COLORS)$/
@@ -11,20 +11,19 @@ const credential = /pass|secret|token|key|credential|auth/i
  * of them. Elsewhere the server decides whether it takes it.
  */
 export function takesEnvironment(
-  { session, host }: Relayed,
+  relayed: Relayed,
   { name, value }: { readonly name: string; readonly value: Buffer },
   channel: number,
 ): boolean {
   if (harmless.test(name)) return true
-  const isTaken = session.ssh?.allow === undefined
+  const isTaken = relayed.session.ssh?.allow === undefined
   const isSecret = credential.test(name)
   const text = Buffer.concat([Buffer.from(`${name}=`), isSecret ? Buffer.alloc(0) : value])
-  const id = reportChannel(
-    session,
-    { kind: 'channel', operation: 'env', channel, text, isRedacted: isSecret },
-    host.limits.inlineTextBytesMax,
-  )
-  const refused = { status: 'skipped', errorCode: 'not-allowed' } as const
-  session.settle(id, { ...newOutcome(), ...(isTaken ? {} : refused) })
+  const record = new ChannelRecord(relayed, {
+    kind: 'channel',
+    ...{ operation: 'env', channel, text, isRedacted: isSecret },
+  })
+  if (isTaken) record.settle('ok')
+  else record.refuse()
   return isTaken
 }

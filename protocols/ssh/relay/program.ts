@@ -1,11 +1,11 @@
 /** What runs in one channel, as the audit has it: one activity with one outcome, a recording, and whoever watches the bytes. */
-import type { Outcome, OutcomeStatus } from '../../activity.ts'
+import type { OutcomeStatus } from '../../activity.ts'
 import type { Recording, RecordingHeader } from '../../session.ts'
 import type { ChannelObserver } from '../observe/channel-observer.ts'
 import { decideCommand } from '../observe/command-rules.ts'
-import { newOutcome, reportChannel } from '../observe/sources.ts'
 import { observeChannel } from '../observe.ts'
 import type { Relayed } from '../relay.ts'
+import { ChannelRecord } from './channel-record.ts'
 import type { Flow } from './flow.ts'
 import type { Exit, Terminal } from './requests.ts'
 
@@ -16,8 +16,7 @@ export class Program {
   readonly refusal: string | undefined
   readonly #relayed: Relayed
   readonly #flow: Flow
-  readonly #activity: number
-  readonly #startedMs: number
+  readonly #entry: ChannelRecord
   #recording: Recording | undefined
   readonly #recordedAs: readonly ['terminal' | 'stream', RecordingHeader]
   /** The content of files is not recorded, and all else is. */
@@ -26,8 +25,6 @@ export class Program {
   readonly #recordsInput: boolean = false
   readonly #observesInput: boolean = false
   #inputTaken = true
-  readonly #outcome: Outcome = newOutcome()
-  #isSettled = false
   #exit: Exit | undefined
 
   constructor(
@@ -39,25 +36,19 @@ export class Program {
     const { session, host } = relayed
     this.#relayed = relayed
     this.#flow = flow
-    this.#startedMs = host.clock.monotonicMs()
     const line = what.line ?? Buffer.alloc(0)
     const channel = flow.client.localId
-    this.#activity = reportChannel(
-      session,
-      {
-        kind: what.kind === 'exec' ? 'command' : 'channel',
-        ...{ operation: what.kind, channel, text: line },
-      },
-      host.limits.inlineTextBytesMax,
-    )
+    this.#entry = new ChannelRecord(relayed, {
+      kind: what.kind === 'exec' ? 'command' : 'channel',
+      ...{ operation: what.kind, channel, text: line },
+    })
     const text = line.toString('utf8')
     const title = (what.kind === 'shell' ? 'shell' : text).slice(0, titleCharactersMax)
-    const header = { activity: this.#activity, title, ...terminal }
+    const header = { activity: this.#entry.activity, title, ...terminal }
     this.#recordedAs = [terminal === undefined ? 'stream' : 'terminal', header]
     this.refusal = refusalOf(relayed, what.kind, text)
     if (this.refusal !== undefined) {
-      this.#outcome.errorCode = 'not-allowed'
-      this.#settle('skipped')
+      this.#entry.refuse()
       return
     }
     // What was typed reaches the recording when it is known whether it was shown.
@@ -123,7 +114,7 @@ export class Program {
 
   /** The resource does not start it. */
   refused(): void {
-    this.#outcome.errorText = 'the resource refused to start it'
+    this.#entry.outcome.errorText = 'the resource refused to start it'
     this.#settle('error')
   }
 
@@ -132,26 +123,19 @@ export class Program {
     const exit = this.#exit
     if (exit === undefined) this.#settle(otherwise ?? 'unknown')
     else if ('status' in exit) {
-      this.#outcome.tag = `exit ${exit.status}`
+      this.#entry.outcome.tag = `exit ${exit.status}`
       this.#settle(exit.status === 0 ? 'ok' : 'error')
     } else {
-      this.#outcome.tag = `signal ${exit.signal}`
+      this.#entry.outcome.tag = `signal ${exit.signal}`
       this.#settle('error')
     }
   }
 
   #settle(status: OutcomeStatus): void {
-    if (this.#isSettled) return
-    this.#isSettled = true
+    if (this.#entry.isSettled) return
     this.#observer?.end()
     this.#recording?.end()
-    const { session, host } = this.#relayed
-    const outcome = this.#outcome
-    outcome.status = status
-    outcome.bytesUp = this.#flow.bytesUp
-    outcome.bytesDown = this.#flow.bytesDown
-    outcome.durationUs = Math.round((host.clock.monotonicMs() - this.#startedMs) * 1000)
-    session.settle(this.#activity, outcome)
+    this.#entry.settle(status, this.#flow)
   }
 }
 

@@ -178,11 +178,13 @@ export class SessionChannel implements RelayedChannel {
         this.#terminal = readTerminal(payload)
         this.#pass(type, payload, answer, wantsReply)
         break
-      case 'window-change':
-        this.#program?.resize(readWindow(payload))
-        if (this.#terminal !== undefined) Object.assign(this.#terminal, readWindow(payload))
+      case 'window-change': {
+        const window = readWindow(payload)
+        this.#program?.resize(window)
+        if (this.#terminal !== undefined) Object.assign(this.#terminal, window)
         this.#pass(type, payload, answer, wantsReply)
         break
+      }
       case 'env': {
         const isTaken = takesEnvironment(
           ...[this.#relayed, readEnvironment(payload), this.#client.localId],

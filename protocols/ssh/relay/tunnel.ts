@@ -1,12 +1,12 @@
 /** One forwarded connection (RFC 4254, chapter 7) to or from a destination that the resource declares. */
-import type { Outcome, OutcomeStatus } from '../../activity.ts'
+import type { OutcomeStatus } from '../../activity.ts'
 import type { Tunnel } from '../../session.ts'
 import type { ChannelObserver } from '../observe/channel-observer.ts'
 import { observeTunnel } from '../observe/sniff.ts'
-import { newOutcome, reportChannel } from '../observe/sources.ts'
 import type { Relayed, RelayedChannel } from '../relay.ts'
 import type { Channel, ChannelHandlers } from '../wire/channel.ts'
 import type { Opening } from '../wire/connection.ts'
+import { ChannelRecord } from './channel-record.ts'
 import { Flow } from './flow.ts'
 
 export interface Destination {
@@ -27,13 +27,7 @@ export function declaredTunnel(
 
 /** Writes down that a tunnel was wanted and not given. */
 export function reportRefusedTunnel(relayed: Relayed, operation: string, target: string): void {
-  const { session, host } = relayed
-  const id = reportChannel(
-    session,
-    { kind: 'channel', operation, channel: 0, target },
-    host.limits.inlineTextBytesMax,
-  )
-  session.settle(id, { ...newOutcome(), status: 'skipped', errorCode: 'not-allowed' })
+  new ChannelRecord(relayed, { kind: 'channel', operation, channel: 0, target }).refuse()
 }
 
 /** Why, and who can help: in the one place that OpenSSH shows for a refused -L. */
@@ -48,12 +42,9 @@ export function tunnelRefusal({ session }: Relayed, target: string): string {
 export class TunnelChannel implements RelayedChannel {
   readonly #relayed: Relayed
   readonly #over: () => void
-  readonly #activity: number
-  readonly #outcome: Outcome = newOutcome()
-  readonly #startedMs: number
+  readonly #record: ChannelRecord
   readonly #observer: ChannelObserver
   #flow: Flow | undefined
-  #isSettled = false
   #isLeaving = false
 
   /** `opening` is the client's for a local tunnel, the resource's for a remote one; the other side is asked for its half. */
@@ -64,16 +55,12 @@ export class TunnelChannel implements RelayedChannel {
     target: string,
     over: () => void,
   ) {
-    const { session, host, upstream, downstream } = relayed
+    const { session, upstream, downstream } = relayed
     this.#relayed = relayed
     this.#over = over
-    this.#startedMs = host.clock.monotonicMs()
     this.#observer = observeTunnel(tunnel.carries, target)
-    this.#activity = reportChannel(
-      session,
-      { kind: 'channel', operation: `tunnel-${tunnel.direction}`, channel: 0, target },
-      host.limits.inlineTextBytesMax,
-    )
+    const operation = `tunnel-${tunnel.direction}`
+    this.#record = new ChannelRecord(relayed, { kind: 'channel', operation, channel: 0, target })
     const isLocal = tunnel.direction === 'local'
     const [mine, theirs] = isLocal
       ? [this.#fromClient, this.#fromUpstream]
@@ -88,7 +75,7 @@ export class TunnelChannel implements RelayedChannel {
         },
         refused: ({ reason, text }) => {
           opening.refuse(reason, text)
-          this.#outcome.errorText = text
+          this.#record.outcome.errorText = text
           this.#settle('error')
         },
       })
@@ -127,7 +114,7 @@ export class TunnelChannel implements RelayedChannel {
   readonly #fromClient: ChannelHandlers = {
     data: (bytes) => {
       const passes = this.#relayed.guard(() => this.#observer.fromClient(bytes))
-      if (passes && !this.#isSettled) this.#flow?.up(bytes)
+      if (passes && !this.#record.isSettled) this.#flow?.up(bytes)
     },
     eof: () => this.#flow?.eofUp(),
     closed: () => {
@@ -143,7 +130,7 @@ export class TunnelChannel implements RelayedChannel {
   readonly #fromUpstream: ChannelHandlers = {
     data: (bytes, extended) => {
       const passes = this.#relayed.guard(() => this.#observer.fromUpstream(bytes))
-      if (passes && !this.#isSettled) this.#flow?.down(bytes, extended)
+      if (passes && !this.#record.isSettled) this.#flow?.down(bytes, extended)
     },
     eof: () => this.#flow?.client.eof(),
     closed: () => {
@@ -158,16 +145,9 @@ export class TunnelChannel implements RelayedChannel {
   }
 
   #settle(status: OutcomeStatus): void {
-    if (this.#isSettled) return
-    this.#isSettled = true
+    if (this.#record.isSettled) return
     this.#observer.end()
-    const { session, host } = this.#relayed
-    const outcome = this.#outcome
-    outcome.status = status
-    outcome.bytesUp = this.#flow?.bytesUp ?? 0
-    outcome.bytesDown = this.#flow?.bytesDown ?? 0
-    outcome.durationUs = Math.round((host.clock.monotonicMs() - this.#startedMs) * 1000)
-    session.settle(this.#activity, outcome)
+    this.#record.settle(status, this.#flow)
     this.#flow?.end()
     this.#over()
   }
