@@ -12,7 +12,7 @@ import { createAuditMetrics } from './metrics.ts'
 import type { ReadControlSegments } from './read-segments.ts'
 import { runRetention } from './retention.ts'
 import type { ReadProxyPresence } from './status.ts'
-import type { ReadAction } from './watches.ts'
+import type { ReadAction } from './readings.ts'
 
 export interface AuditOptions {
   readonly store: Store

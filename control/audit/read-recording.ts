@@ -1,9 +1,9 @@
 /** Pages of a recording, from a part on: bounded by bytes, and waited for while it goes on. */
 import { z } from 'zod'
-import { sleep } from '../../protocols/kit/clock.ts'
 import { saltBytes } from '../api/audit/format.ts'
 import type { recordingPage } from '../api/recording-shapes.ts'
 import type { AuditContext } from './dependencies.ts'
+import { lookUntil, type Patience } from './look-until.ts'
 import { getRecording, type StoredRecording } from './recordings.ts'
 import { readSessionPayloads } from './stored-payloads.ts'
 
@@ -36,7 +36,6 @@ interface PartRow {
   bytes: number
 }
 
-const lookMs = 200
 const partsMax = 1_000
 /** What a part has besides the bytes of its frames, about. */
 const partOverheadBytes = 256
@@ -63,21 +62,19 @@ export async function partAt(
  * The parts from `place` on. Looks again until there is one, for up to `waitMs` or until `signal` aborts. Rejects with
  * `not-found`. The caller has checked rights, and that this reading is on record.
  */
-export async function readRecording(
+export function readRecording(
   scope: Scope,
   sessionId: string,
   number: number,
   place: ReadingPlace,
-  options: { readonly bytesMax: number; readonly waitMs: number; readonly signal: AbortSignal },
+  options: Patience & { readonly bytesMax: number },
 ): Promise<ReadPage> {
-  const endMs = scope.clock.monotonicMs() + options.waitMs
-  for (;;) {
-    const page = await look(scope, sessionId, number, place, options.bytesMax)
-    const leftMs = endMs - scope.clock.monotonicMs()
-    const something = page.parts.length > 0 || page.ended
-    if (something || leftMs <= 0 || options.signal.aborted) return page
-    await sleep(scope.clock, Math.min(lookMs, leftMs), options.signal).catch(() => {})
-  }
+  return lookUntil(
+    scope.clock,
+    options,
+    () => look(scope, sessionId, number, place, options.bytesMax),
+    ({ parts, ended }) => parts.length > 0 || ended,
+  )
 }
 
 async function look(

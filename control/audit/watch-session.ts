@@ -1,10 +1,10 @@
 /** A session as it goes on: what was done, in order, as soon as it is indexed. */
 import { z } from 'zod'
-import { sleep } from '../../protocols/kit/clock.ts'
 import type { ActivityView, SessionView } from '../api/shapes.ts'
 import type { Sql } from '../store/store.ts'
 import { selectActivities, viewOf, type ActivityViewRow } from './activity-view.ts'
 import type { AuditContext } from './dependencies.ts'
+import { lookUntil, type Patience } from './look-until.ts'
 import { getSession } from './sessions.ts'
 
 const count = z.int().nonnegative()
@@ -30,7 +30,6 @@ export interface Watched {
   ended: boolean
 }
 
-const lookMs = 200
 const openMax = 100
 /** Clocks of proxies that were set back further than what is allowed between them and control: not looked for. */
 const setBackUs = 2_000_000
@@ -42,20 +41,18 @@ type Scope = Pick<AuditContext, 'store' | 'realm' | 'clock'>
  * until `signal` aborts. Where more than a hundred run at a time, later ones are shown as earlier ones end.
  * Rejects with `not-found`. The caller has checked rights, and that this reading is on record.
  */
-export async function watchSession(
+export function watchSession(
   scope: Scope,
   sessionId: string,
   place: WatchPlace,
-  options: { readonly limit: number; readonly waitMs: number; readonly signal: AbortSignal },
+  options: Patience & { readonly limit: number },
 ): Promise<Watched> {
-  const endMs = scope.clock.monotonicMs() + options.waitMs
-  for (;;) {
-    const watched = await look(scope, sessionId, place, options.limit)
-    const leftMs = endMs - scope.clock.monotonicMs()
-    const something = watched.items.length > 0 || watched.ended
-    if (something || leftMs <= 0 || options.signal.aborted) return watched
-    await sleep(scope.clock, Math.min(lookMs, leftMs), options.signal).catch(() => {})
-  }
+  return lookUntil(
+    scope.clock,
+    options,
+    () => look(scope, sessionId, place, options.limit),
+    ({ items, ended }) => items.length > 0 || ended,
+  )
 }
 
 async function look(
