@@ -45,6 +45,7 @@ import { proxyHandlers } from './server/handlers/proxies.ts'
 import { requestHandlers } from './server/handlers/requests.ts'
 import { resourceHandlers } from './server/handlers/resources.ts'
 import { sessionHandlers } from './server/handlers/sessions.ts'
+import { httpHandlers } from './server/handlers/http.ts'
 import { sshHandlers } from './server/handlers/ssh.ts'
 import { tokenHandlers } from './server/handlers/tokens.ts'
 import type { Handlers } from './server/handlers.ts'
@@ -234,6 +235,7 @@ async function start(
     ...proxyHandlers(control, countJoin, proxies),
     ...loginHandlers(loginContext),
     ...sshHandlers(loginContext, waits.signal),
+    ...httpHandlers(),
     ...actionHandlers(control),
     ...audit.handlers,
   }

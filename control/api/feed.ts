@@ -105,6 +105,15 @@ export const toControl = z.discriminatedUnion('kind', [
         remoteAddress: z.string().max(64),
       })
       .optional(),
+    /** Instead of a certificate: a browser's session at this app (`appSession` of tokens.ts). */
+    browserSignInId: id.optional(),
+    /** Instead of person and certificate: an API token of scope `apps`, good for as many sessions as it lives. */
+    apiToken: z
+      .strictObject({
+        digest: z.string().regex(/^[0-9a-f]{64}$/),
+        remoteAddress: z.string().max(64),
+      })
+      .optional(),
     resource: z.string().max(253),
     /** What the client named: a level or an account; '' for none. */
     wanted: z.string().max(128),
@@ -148,7 +157,7 @@ export const toProxy = z.discriminatedUnion('kind', [
     requestId: z.int().nonnegative(),
     /** The grant as it is now, signed. */
     token: z.string().max(8_192),
-    /** Whose the connect token was. */
+    /** Whose the connect token or API token was. */
     redeemed: z
       .strictObject({
         tokenId: id,
@@ -156,6 +165,8 @@ export const toProxy = z.discriminatedUnion('kind', [
         personEmail: z.string().max(254),
         /** When it was made. */
         issuedAtMs: timeMs,
+        /** Of an API token: its end. */
+        expiresAtMs: timeMs.optional(),
         /** The level that it is bound to. */
         level: level.optional(),
       })
@@ -174,6 +185,7 @@ export const toProxy = z.discriminatedUnion('kind', [
       'certificate-revoked',
       'key-removed',
       'login-ended',
+      'browser-signed-out',
       'no-resource',
       'not-in-group',
       'no-grant',

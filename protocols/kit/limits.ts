@@ -47,6 +47,10 @@ export interface Limits {
   /** People who are signing in while their client waits, of one address and in all. */
   signInsPerAddressMax: number
   signInsMax: number
+  /** What a session that spans connections may go without any. */
+  unusedSessionMs: number
+  /** Streams of one HTTP/2 connection at a time. */
+  streamsMax: number
 }
 
 export const defaultLimits: Readonly<Limits> = {
@@ -75,4 +79,6 @@ export const defaultLimits: Readonly<Limits> = {
   refusalMs: 250,
   signInsPerAddressMax: 8,
   signInsMax: 500,
+  unusedSessionMs: 300_000,
+  streamsMax: 250,
 }

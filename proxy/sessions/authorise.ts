@@ -287,8 +287,9 @@ const evidenceEnded: ReadonlySet<string> = new Set([
 ])
 
 /** As control knows what they were identified by. */
-function evidenceOf({ kind, serial }: Identity) {
+function evidenceOf({ kind, serial }: Identity): Partial<ConfirmQuestion> {
   if (kind === 'key') return { keyFingerprint: serial }
+  if (kind === 'browser') return { browserSignInId: serial }
   return kind === 'login' ? { loginId: serial } : { certificateSerial: serial }
 }
 

@@ -19,6 +19,8 @@ const evidenceWords: Readonly<Record<EvidenceFacts['kind'], string>> = {
   token: 'connect token',
   key: 'SSH key',
   login: 'sign-in',
+  browser: 'sign-in',
+  'api-token': 'API token',
 }
 
 /** Live sessions follow what the feed says, in the same turn of the event loop. */

@@ -18,6 +18,7 @@ import type {
   CutReason,
   Downstream,
   EndReason,
+  HttpTerms,
   Recording,
   Session,
   SessionLabels,
@@ -33,12 +34,14 @@ import { createMonitor, warningLine, type Monitor } from './monitor.ts'
 import type { CutOrder, SessionFacts, SessionTools } from './session-parts.ts'
 import { createSessionAudit, type SessionAudit } from './session-audit.ts'
 import { createSessionSockets, type SessionSockets } from './session-sockets.ts'
+import { httpTermsOf } from './http-terms.ts'
 import { sshTermsOf } from './ssh-terms.ts'
 
 export class LiveSession implements Session {
   readonly labels: SessionLabels
   readonly upstream: Upstream
   readonly ssh?: SshTerms
+  readonly http?: HttpTerms
   readonly identity: EvidenceFacts
   readonly confirmedPosition: number
   readonly #facts: SessionFacts
@@ -55,6 +58,7 @@ export class LiveSession implements Session {
   #notify: ((line: string) => void) | undefined
   #onDrain: ((target: Writable | undefined) => void) | undefined
   #cancelKeys: Buffer[] = []
+  readonly #kept = new Map<symbol, Disposable>()
   #cut:
     | { order: CutOrder; beganMs: number; atMonotonicMs: number; forwardedBytes: number }
     | undefined
@@ -82,6 +86,8 @@ export class LiveSession implements Session {
     this.#resource = facts.resource
     const ssh = sshTermsOf(facts.resource, facts.labels.level)
     if (ssh !== undefined) this.ssh = ssh
+    const http = httpTermsOf(facts.resource)
+    if (http !== undefined) this.http = http
     const { binding } = facts
     const hop = binding.bastion ?? binding
     const target = { host: hop.host, port: hop.port, resource: this.labels.resource }
@@ -250,6 +256,17 @@ export class LiveSession implements Session {
     this.#onDrain = listener
   }
 
+  keep<T extends Disposable>(key: symbol, make: () => T): T {
+    this.throwIfCut()
+    let kept = this.#kept.get(key)
+    if (kept === undefined) this.#kept.set(key, (kept = make()))
+    return kept as T
+  }
+
+  assertion(): string {
+    throw new Error('not built yet')
+  }
+
   countDownstream(bytes: number): void {
     this.#bytesDown += bytes
     this.#lastByteMs = this.#tools.clock.monotonicMs()
@@ -348,6 +365,8 @@ export class LiveSession implements Session {
     await Promise.race([this.#sockets.settle(), this.#farewellOver.promise])
     this.#farewell?.cancel()
     this.#sockets.destroyAll()
+    for (const kept of this.#kept.values()) kept[Symbol.dispose]()
+    this.#kept.clear()
 
     const closedMs = clock.monotonicMs()
     const reason = cut?.order.reason ?? this.#end?.reason ?? 'client-closed'

@@ -96,6 +96,12 @@ export function openGate(options: OpenGateOptions): (remoteAddress: string) => G
   return (remoteAddress) => ({
     ...identification,
     admit: (arrival) => gate.admit(arrival),
+    lease: (arrival) => gate.admit(arrival),
+    browsers: {
+      begin: () => Promise.reject(new Error('not built yet')),
+      finish: () => Promise.reject(new Error('not built yet')),
+      signOutUrl: '',
+    },
     cancel: (key) => cancelKeys.run(key, remoteAddress),
   })
 }

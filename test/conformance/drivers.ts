@@ -136,4 +136,7 @@ export function exchange(port: number, bytes: Buffer, tls = false): Promise<stri
 }
 
 /** One for each protocol that there is: the compiler asks for it. */
-export const drivers: Readonly<Record<ProtocolName, Driver>> = { postgres, ssh: sshDriver }
+export const drivers: Readonly<Omit<Record<ProtocolName, Driver>, 'http'>> = {
+  postgres,
+  ssh: sshDriver,
+}

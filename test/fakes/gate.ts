@@ -23,6 +23,7 @@ import type {
   CutReason,
   Downstream,
   EndReason,
+  HttpTerms,
   RecordedFrom,
   Recording,
   RecordingHeader,
@@ -90,6 +91,7 @@ export interface FakeGateOptions {
   secret: string
   farewellMs?: number
   ssh?: SshTerms
+  http?: HttpTerms
   certify?: Session['certify']
   signIn?: Gate['signIn']
   queueBytesMax?: number
@@ -125,6 +127,33 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
       gate.sessions.push(session)
       return Promise.resolve(session)
     },
+    lease(arrival) {
+      const same = gate.sessions.find(
+        (session) =>
+          !session.signal.aborted &&
+          isSameEvidence(session.arrival, arrival) &&
+          session.arrival.resource === arrival.resource &&
+          session.arrival.wanted === arrival.wanted,
+      )
+      if (same === undefined) return gate.admit(arrival)
+      gate.arrivals.push(arrival)
+      return Promise.resolve(same)
+    },
+    browsers: {
+      begin: ({ resource, level, port }) =>
+        Promise.resolve({
+          url: `https://control.example.com/apps/open?visit=${resource}.${level}.${port}`,
+          binding: new Secret(fakeBinding),
+        }),
+      finish({ code, binding, resource }) {
+        if (code.reveal() !== fakeCode || binding.reveal() !== fakeBinding) {
+          return Promise.reject(new SallyportError('evidence-invalid', 'another code or browser'))
+        }
+        const cookie = new Secret(`session-at-${resource}`)
+        return Promise.resolve({ cookie, expiresAtMs: Date.now() + 3_600_000 })
+      },
+      signOutUrl: 'https://control.example.com/sign-out',
+    },
     identifies: () => Promise.resolve(fakeIdentity()),
     identify: (evidence, remoteAddress) => gate.identifies(evidence, remoteAddress),
     recognises: () => Promise.resolve(true),
@@ -137,6 +166,20 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
     },
   }
   return gate
+}
+
+/** What the console sends a browser back with, and what a browser keeps meanwhile. */
+export const fakeCode = 'c'.repeat(43)
+const fakeBinding = 'b'.repeat(43)
+
+function isSameEvidence({ evidence: one }: Arrival, { evidence: other }: Arrival): boolean {
+  if (one.kind === 'bearer' && other.kind === 'bearer') {
+    return one.token.reveal() === other.token.reveal()
+  }
+  if (one.kind === 'browser-session' && other.kind === 'browser-session') {
+    return one.cookie.reveal() === other.cookie.reveal()
+  }
+  return one.kind === 'client-certificate' && other.kind === 'client-certificate'
 }
 
 export function fakeIdentity(
@@ -165,6 +208,7 @@ function createFakeSession(
   const batch = new ByteWriter(64 * 1024)
   const fields = new FieldWriter(batch)
   const closed = Promise.withResolvers<void>()
+  const kept = new Map<symbol, Disposable>()
   let nextId = 1
   let queue: { target: Writable | undefined; chunk: Buffer; run: (() => void) | undefined }[] = []
   let queuedBytes = 0
@@ -320,6 +364,13 @@ function createFakeSession(
     },
     recordings,
     ...(options.ssh === undefined ? {} : { ssh: options.ssh }),
+    ...(options.http === undefined ? {} : { http: options.http }),
+    keep<T extends Disposable>(key: symbol, make: () => T): T {
+      const found = kept.get(key) ?? make()
+      kept.set(key, found)
+      return found as T
+    },
+    assertion: () => 'fake.assertion.signed',
     certify: (...given) => options.certify?.(...given) ?? Promise.resolve(undefined),
     record(kind, header) {
       const made: FakeRecording = { kind, header, parts: [], ended: false }
@@ -397,6 +448,7 @@ function createFakeSession(
         flush()
         cancels.delete(ownKey)
         destroyAll()
+        for (const each of kept.values()) each[Symbol.dispose]()
         closed.resolve()
       })
       return disposing

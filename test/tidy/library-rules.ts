@@ -5,7 +5,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   ssh2: ['protocols/ssh/'],
   'pg-protocol': ['protocols/postgres/', 'control/store/'],
   mysql2: ['protocols/mysql/'],
-  'http-proxy': ['protocols/http/'],
+  undici: ['protocols/http/'],
   'openid-client': ['control/login/'],
   '@peculiar/x509': ['certs/'],
   'reflect-metadata': ['certs/'],

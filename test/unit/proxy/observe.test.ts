@@ -37,7 +37,7 @@ describe('the log', () => {
 })
 
 const metrics = createMetrics({
-  sessions: () => ({ postgres: 3, ssh: 0 }),
+  sessions: () => ({ postgres: 3, ssh: 0, http: 0 }),
   connections: () => 4,
   handshakes: () => 1,
   signIns: () => 3,
