@@ -1,8 +1,7 @@
 /** A WebSocket between a client and an app (RFC 6455), frame by frame. */
 import type { Duplex } from 'node:stream'
 import type { Host } from '../../engine.ts'
-import type { ActivityId } from '../../activity.ts'
-import type { Session } from '../../session.ts'
+import type { ActivityId, Session } from '../../session.ts'
 
 /** Both sides after the switch. Their ends were not read yet. */
 export interface WebSocketRelay {
