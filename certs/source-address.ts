@@ -1,4 +1,6 @@
 import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net'
+import { ByteReader } from '../protocols/kit/byte-reader.ts'
+import { readSshString, requireSshEnd } from '../protocols/kit/ssh-wire.ts'
 
 /** Everything that OpenSSH takes in a `source-address` option is shorter. */
 const listCharactersMax = 2_048
@@ -19,6 +21,18 @@ export function isAddressAmong(list: string, address: string): boolean {
     blocks.addSubnet(network, prefix, width === 32 ? 'ipv4' : 'ipv6')
   }
   return blocks.check(plain, isIPv4(plain) ? 'ipv4' : 'ipv6')
+}
+
+/** The same for the option's value as it stands in a certificate. False also for one that cannot be read. */
+export function isAddressListed(value: Buffer, address: string): boolean {
+  try {
+    const reader = new ByteReader(value)
+    const list = readSshString(reader, value.length).toString('latin1')
+    requireSshEnd(reader)
+    return isAddressAmong(list, address)
+  } catch {
+    return false
+  }
 }
 
 /** An IPv4 address that came in IPv6's clothes (RFC 4291, 2.5.5.2), and one without its zone; undefined for what is no address. */

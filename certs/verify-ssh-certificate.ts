@@ -1,4 +1,3 @@
-import { ByteReader } from '../protocols/kit/byte-reader.ts'
 import { SallyportError } from '../protocols/kit/errors.ts'
 import {
   isSignedByAuthority,
@@ -6,11 +5,10 @@ import {
   sshCertificateMoment,
   type SshCertificate,
 } from '../protocols/kit/ssh-certificate.ts'
-import { readSshString, requireSshEnd } from '../protocols/kit/ssh-wire.ts'
 import { parseIdentityUri } from './identity-uri.ts'
 import { personValidForMsMax } from './issue-person.ts'
 import { demoExtension, earlyMs } from './sign-ssh-certificate.ts'
-import { isAddressAmong } from './source-address.ts'
+import { isAddressListed } from './source-address.ts'
 
 /** Whose certificate it was, once verified. */
 export interface VerifiedSshUser {
@@ -86,20 +84,9 @@ function parse(blob: Buffer): SshCertificate {
 function requireOptions({ criticalOptions }: SshCertificate, remoteAddress: string): void {
   for (const [name, value] of criticalOptions) {
     if (name !== 'source-address') throw invalid(`the option ${name} is not known here`)
-    if (!isAddressAmong(textOf(value), remoteAddress)) {
+    if (!isAddressListed(value, remoteAddress)) {
       throw invalid(`it is not for use from ${remoteAddress}`)
     }
-  }
-}
-
-function textOf(value: Buffer): string {
-  try {
-    const reader = new ByteReader(value)
-    const text = readSshString(reader, value.length).toString('latin1')
-    requireSshEnd(reader)
-    return text
-  } catch (error) {
-    throw invalid('an option of it cannot be read', error)
   }
 }
 

@@ -26,7 +26,7 @@ async function main(): Promise<number> {
   try {
     const demo = await runDemo(options, { clock, announce, signal: stopping.signal })
     announce('everything is up\n')
-    console.log(whatToTry(demo.ready))
+    console.log(whatToTry(demo.ready, demo.hasStandIn))
     if (readyFile !== undefined) writeReadyFile(readyFile, demo.ready)
     if (!stopping.signal.aborted) await once(stopping.signal, 'abort')
     announce('stopping')

@@ -36,6 +36,11 @@ export function identityProviderProgram(settings: ProgramSettings): ChildProgram
   return nodeProgram('identity-provider', 'deploy/demo/identity-provider.ts', settings)
 }
 
+/** The demo's alone, where no sshd is installed. */
+export function standInProgram(settings: ProgramSettings): ChildProgram {
+  return nodeProgram('stand-in', 'deploy/demo/stand-in.ts', settings)
+}
+
 function nodeProgram(
   name: string,
   main: string,

@@ -3,29 +3,25 @@
  * faults and the benchmarks of SSH. Not marked as a demo.
  */
 import { execFileSync, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { writeFileSync } from 'node:fs'
-import { tmpdir, userInfo } from 'node:os'
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { z } from 'zod'
 import type { ApiClient } from '../control/api/client.ts'
 import type { resource } from '../control/api/resource.ts'
 import type { ActivityView, Grant, SessionView } from '../control/api/shapes.ts'
-import { createHomeKeys } from '../control/cli/home-keys.ts'
 import { homeFiles } from '../control/cli/home.ts'
-import { writeHome } from '../control/cli/write-home.ts'
 import { freePort } from '../deploy/ports.ts'
-import { siteProxy, startSite, type Site, type SiteOptions } from '../deploy/site.ts'
+import type { Site } from '../deploy/site.ts'
 import { findSshd } from '../deploy/ssh/find-sshd.ts'
 import { prepareSshd, sshdAccounts, type SshdAccount } from '../deploy/ssh/sshd.ts'
-import { createSupervisor, type Supervisor } from '../deploy/supervisor.ts'
-import { systemClock as clock } from '../protocols/kit/clock.ts'
 import type { Limits } from '../protocols/kit/limits.ts'
 import type { Level } from '../protocols/session.ts'
 import { eventually } from './demo-site.ts'
+import { ranToEnd, type Ran } from './ran-to-end.ts'
+import { host, prepareTestSite, type OpenTestSite } from './site.ts'
 
 export const sshDomain = 'access.test'
-const host = '127.0.0.1'
 
 type ResourceInput = z.input<typeof resource>
 
@@ -38,12 +34,6 @@ export interface SshStackOptions {
   /** Lines of sshd_config. */
   readonly sshdSettings?: readonly string[]
   readonly environment?: Readonly<Record<string, string>>
-}
-
-export interface Ran {
-  readonly code: number | null
-  readonly out: Buffer
-  readonly err: string
 }
 
 export interface SshPerson {
@@ -98,40 +88,18 @@ export const ways = {
 } as const
 
 export async function startSshStack(options: SshStackOptions = {}): Promise<SshStack> {
-  const directory = mkdtempSync(join(tmpdir(), 'sallyport-ssh-stack-'))
-  // The accounts have to enter it.
-  chmodSync(directory, 0o755)
-  const quiet = (): undefined => undefined
-  const make = (): Supervisor => createSupervisor({ clock, announce: quiet })
-  const supervisors = { sshd: make(), control: make(), proxy: make() }
-  const closers: (() => void)[] = []
-  const stop = async (): Promise<void> => {
-    for (const close of closers) close()
-    for (const name of ['proxy', 'control', 'sshd'] as const) await supervisors[name].stop()
-    rmSync(directory, { recursive: true, force: true })
-  }
+  const { environment = {}, limits } = options
+  const prepared = prepareTestSite({
+    ...{ name: 'ssh-stack', domain: sshDomain, protocols: ['ssh'], environment },
+  })
+  const { directory } = prepared
+  const stop = (): Promise<void> => prepared.stop()
   try {
-    const [sshPort, sshdPort] = [await freePort(), await freePort()]
-    const siteOptions: SiteOptions = {
-      directory,
-      domain: sshDomain,
-      adminEmail: 'admin@example.test',
-      control: { host, port: await freePort(), flags: ['--metrics-listen', '127.0.0.1:0'] },
-      proxy: { listen: { ssh: { host, port: sshPort } } },
-      demo: false,
-      environment: { ...process.env, ...options.environment },
-      supervisor: {
-        start: (program) => supervisors[program.name as 'control' | 'proxy'].start(program),
-        pid: (name) => supervisors[name as 'control' | 'proxy'].pid(name),
-        stop: () => Promise.resolve(),
-      },
-      announce: quiet,
-    }
-    const site = await startSite(siteOptions)
-    const api = site.openApi()
-    closers.push(() => api.close())
+    const opened = await prepared.open()
+    const { site, api, ports } = opened
+    const sshdPort = await freePort()
     const { upstream } = await api.call('sshAuthorities')
-    const found = findSshd(quiet)
+    const found = findSshd(() => undefined)
     if (found === undefined) throw new Error('there is no sshd')
     const accounts = makeAccounts(directory, found)
     const authorities = [...upstream, ...(options.sshdAuthorities ?? [])]
@@ -142,7 +110,7 @@ export async function startSshStack(options: SshStackOptions = {}): Promise<SshS
       settings: options.sshdSettings ?? [],
       logFile: join(directory, 'logs', 'sshd.log'),
     })
-    await supervisors.sshd.start(sshd.program)
+    await prepared.resources.start(sshd.program)
     const names = { web1: {}, ...options.resources }
     await api.call('resourcesApply', {
       body: {
@@ -160,26 +128,19 @@ export async function startSshStack(options: SshStackOptions = {}): Promise<SshS
         },
       },
     })
-    writeFileSync(
-      join(site.paths.proxy, 'policy.yaml'),
-      `secrets:
+    const policy = `secrets:
   - reference: "certificate:web"
     addresses: ["${host}:${sshdPort}"]
     hostKeys: ["${sshd.hostKeyLine}"]
     levels: [read, admin]
-`,
-    )
-    const limits = { drainMs: 0, ...options.limits }
-    writeFileSync(join(site.paths.proxy, 'proxy.yaml'), JSON.stringify({ limits }))
-    await site.startProxy()
+`
+    await opened.startProxy({ policy, limits })
     const uids = new Set(accounts.map(({ uid }) => uid))
     return {
-      ...{ directory, site, api, sshPort, sshdPort, accounts, stop },
-      person: (name) => makePerson({ api, site, directory, sshPort }, name),
+      ...{ directory, site, api, sshPort: ports.ssh, sshdPort, accounts, stop },
+      person: (name) => sshPerson(opened, name),
       grant: (person, { resource: name = 'web1', level = 'read', forMs = 3_600_000 } = {}) =>
-        api.call('grantMake', {
-          body: { person: person.email, resource: name, level, forMs, reason: 'a test needs it' },
-        }),
+        opened.grant(person.email, name, level, forMs),
       activities: (person, ready) =>
         eventually(async () => {
           const query = { person: person.email, limit: 1_000 }
@@ -193,17 +154,12 @@ export async function startSshStack(options: SshStackOptions = {}): Promise<SshS
         }, ready),
       processes: (marker) => processesOf(uids, marker),
       served: () => childrenOf(Number(readFileSync(join(directory, 'sshd', 'sshd.pid'), 'utf8'))),
-      pid(name) {
-        const pid = supervisors[name].pid(name)
-        if (pid === undefined) throw new Error(`${name} does not run`)
-        return pid
-      },
+      pid: (name) => opened.pid(name),
       async startProxy() {
-        await supervisors.proxy.stop()
-        supervisors.proxy = make()
-        await supervisors.proxy.start(siteProxy(siteOptions, site.controlUrl))
+        await opened.stopProcess('proxy')
+        await opened.startProcess('proxy')
       },
-      log: (name) => readFileSync(join(directory, 'logs', `${name}.log`), 'utf8'),
+      log: (name) => opened.log(name),
     }
   } catch (error) {
     await stop()
@@ -227,24 +183,18 @@ function makeAccounts(
   return [accounts[0]!, accounts.at(-1)!]
 }
 
-async function makePerson(
-  stack: { api: ApiClient; site: Site; directory: string; sshPort: number },
+/** Makes a person, and a configuration of ssh for them. */
+export async function sshPerson(
+  opened: Pick<OpenTestSite, 'person' | 'ports'>,
   name: string,
 ): Promise<SshPerson> {
-  const { api, site, directory, sshPort } = stack
-  const email = `${name}@example.test`
-  const { id } = await api.call('personCreate', { body: { email, name } })
-  const home = join(directory, 'people', name)
-  mkdirSync(home, { recursive: true, mode: 0o700 })
+  const { id, email, home, sshHostAuthorities } = await opened.person(name)
   const at = (file: string): string => join(home, file)
-  const keys = await createHomeKeys()
-  const issued = await api.call('certificateIssue', { params: { id }, body: keys.ask })
-  writeHome(home, { ...site.adminHome.config, email }, keys, issued)
   const { ssh } = homeFiles(home)
   const names = `${sshDomain},*.${sshDomain}`
   writeFileSync(
     at('known_hosts'),
-    issued.sshHostAuthorities!.map((line) => `@cert-authority ${names} ${line}\n`).join(''),
+    sshHostAuthorities.map((line) => `@cert-authority ${names} ${line}\n`).join(''),
   )
   const config = at('ssh_config')
   writeFileSync(
@@ -255,7 +205,7 @@ async function makePerson(
       ...[`UserKnownHostsFile ${at('known_hosts')}`, `IdentityFile ${ssh.key}`],
       ...[`CertificateFile ${ssh.certificate}`, 'IdentitiesOnly yes', 'LogLevel ERROR'],
       `Host ${sshDomain}`,
-      ...[`HostName ${host}`, `Port ${sshPort}`, `HostKeyAlias ${sshDomain}`],
+      ...[`HostName ${host}`, `Port ${opened.ports.ssh}`, `HostKeyAlias ${sshDomain}`],
       `Host *.${sshDomain}`,
       `ProxyJump ${sshDomain}`,
       '',
@@ -281,17 +231,6 @@ async function makePerson(
     ...{ id, email, home, config, start, run },
     ssh: (args, input) => run('ssh', args, input),
   }
-}
-
-export function ranToEnd(client: ChildProcessWithoutNullStreams): Promise<Ran> {
-  const out: Buffer[] = []
-  let err = ''
-  client.stdout.on('data', (chunk: Buffer) => out.push(chunk))
-  client.stderr.on('data', (chunk: Buffer) => (err += chunk.toString('utf8')))
-  return new Promise((resolve, reject) => {
-    client.once('error', reject)
-    client.once('close', (code) => resolve({ code, out: Buffer.concat(out), err }))
-  })
 }
 
 function childrenOf(parent: number): number[] {

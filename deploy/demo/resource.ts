@@ -15,7 +15,7 @@ export function bindSecrets(
   proxyDirectory: string,
   cluster: Cluster,
   passwords: ReadonlyMap<Level, string>,
-  web1: Web1 | undefined,
+  web1: Web1,
 ): void {
   const { file, keyFile } = sealedSecretsIn(proxyDirectory)
   const secrets = new Map([...passwords].map(([level, text]) => [secretPath(level), text]))
@@ -29,7 +29,7 @@ secrets:
     tls: verify-full
     caFile: orders-db-ca.pem
     levels: [${Object.keys(accounts).join(', ')}]
-${web1 === undefined ? '' : web1Rule(web1)}`
+${web1Rule(web1)}`
   writeFileSync(join(proxyDirectory, 'policy.yaml'), policy, { mode: 0o600 })
   // Who stops a demo does not want to wait for the psql that is still open in another window.
   const configuration = 'limits: { drainMs: 1000 }\n'
@@ -37,11 +37,7 @@ ${web1 === undefined ? '' : web1Rule(web1)}`
 }
 
 /** Tells control about the resources: addresses and accounts, and references instead of secrets. */
-export async function applyResources(
-  api: ApiClient,
-  cluster: Cluster,
-  web1: Web1 | undefined,
-): Promise<void> {
+export async function applyResources(api: ApiClient, cluster: Cluster, web1: Web1): Promise<void> {
   const levels = Object.fromEntries(
     Object.entries(accounts).map(([level, account]) => [
       level,
@@ -62,7 +58,7 @@ export async function applyResources(
             owner: 'shop-team@example.test',
             description: 'Orders, customers and payments of the shop (database: shop)',
           },
-          ...(web1 === undefined ? [] : [web1Resource(web1)]),
+          web1Resource(web1),
         ],
       },
     },

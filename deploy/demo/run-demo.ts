@@ -10,7 +10,7 @@ import { prepareCluster, type Cluster } from '../postgres/cluster.ts'
 import { clusterPlace } from '../postgres/place.ts'
 import { preparePackages } from '../prepare-packages.ts'
 import { startSite, type Site } from '../site.ts'
-import { findSshd, sshdPackages, type FoundSshd } from '../ssh/find-sshd.ts'
+import { findSshd } from '../ssh/find-sshd.ts'
 import { createSupervisor } from '../supervisor.ts'
 import { applyFlows } from './flows.ts'
 import type { DemoOptions } from './options.ts'
@@ -41,6 +41,8 @@ const renewMs = 2 * 3_600_000
 
 export interface Demo {
   readonly ready: DemoReady
+  /** Its web1 is no real sshd. */
+  readonly hasStandIn: boolean
   stop(): Promise<void>
 }
 
@@ -108,10 +110,11 @@ export async function runDemo(
       }),
       supervisor.start(login.program),
     ])
-    web1 = await openWeb1(site, sshd, { directory, ports, supervisor, clock, announce })
-    bindSecrets(site.paths.proxy, database.cluster, database.passwords, web1)
+    web1 = await openWeb1(site, { directory, ports, found: sshd, supervisor, clock, announce })
+    const opened = web1
+    bindSecrets(site.paths.proxy, database.cluster, database.passwords, opened)
     const fill = () =>
-      fillControl(site, database.cluster, web1, { directory, provider: login, announce })
+      fillControl(site, database.cluster, opened, { directory, provider: login, announce })
     const people = await fill()
     announce('people are signed in and resources are known; starting the proxy')
     await site.startProxy()
@@ -124,7 +127,8 @@ export async function runDemo(
       })
     }
     renew()
-    return { ready: await describe(site, withPasswords(people, login.accounts), ports), stop }
+    const ready = await describe(site, withPasswords(people, login.accounts), ports)
+    return { ready, hasStandIn: opened.isStandIn, stop }
   } catch (error) {
     await stop()
     throw signal.aborted ? signal.reason : error
@@ -155,19 +159,11 @@ async function startDatabase(
 
 async function openWeb1(
   site: Site,
-  found: FoundSshd | undefined,
-  {
-    ports,
-    ...context
-  }: Omit<Web1Context, 'api' | 'found'> & { ports: { sshd: number; page: number } },
-): Promise<Web1 | undefined> {
-  if (found === undefined) {
-    context.announce(`there is no web1: apt-get install ${sshdPackages.join(' ')}`)
-    return undefined
-  }
+  { ports, ...context }: Omit<Web1Context, 'api'> & { ports: { sshd: number; page: number } },
+): Promise<Web1> {
   const api = site.openApi()
   try {
-    return await startWeb1(ports, { ...context, api, found })
+    return await startWeb1(ports, { ...context, api })
   } finally {
     api.close()
   }
@@ -176,7 +172,7 @@ async function openWeb1(
 async function fillControl(
   site: Site,
   cluster: Cluster,
-  web1: Web1 | undefined,
+  web1: Web1,
   place: {
     readonly directory: string
     readonly provider: PreparedIdentityProvider

@@ -5,8 +5,10 @@ import { join } from 'node:path'
 import type { Clock, Timer } from '../../protocols/kit/clock.ts'
 import type { SshdAccount } from '../ssh/sshd.ts'
 
-const growMs = 3_000
+/** A line is added so often. */
+export const accessLineMs = 3_000
 const logBytesMax = 1024 * 1024
+export const siteConf = 'listen 80\nworkers 4\nmaintenance off\n'
 const paths = ['/', '/cart', '/products/17', '/products/4', '/checkout', '/healthz']
 
 /** Where the homes of accounts are, below a directory that the accounts can enter. */
@@ -28,7 +30,7 @@ export function fillHomes(directory: string, accounts: readonly SshdAccount[]): 
     const temporary = `${home}.new`
     rmSync(temporary, { recursive: true, force: true })
     mkdirSync(temporary, { mode: 0o700 })
-    write(join(temporary, 'README'), readmeOf(account.name), 0o644)
+    write(join(temporary, 'README'), readmeOf(account.name, account.name === 'operator'), 0o644)
     symlinkSync(site, join(temporary, 'site'))
     give(join(temporary, 'README'), account)
     give(temporary, account)
@@ -36,7 +38,7 @@ export function fillHomes(directory: string, accounts: readonly SshdAccount[]): 
   }
   const conf = join(site, 'site.conf')
   if (existsSync(conf)) return
-  write(conf, 'listen 80\nworkers 4\nmaintenance off\n', 0o644)
+  write(conf, siteConf, 0o644)
   const operator = accounts.at(-1)
   if (operator !== undefined) give(conf, operator)
 }
@@ -47,19 +49,23 @@ export function growLog(directory: string, clock: Clock): Timer {
   let lines = 0
   let timer: Timer
   const grow = (): void => {
-    const path = paths[lines++ % paths.length]
     const bytes = statSync(file, { throwIfNoEntry: false })?.size ?? 0
     if (bytes > logBytesMax) writeFileSync(file, '')
-    const at = new Date(clock.wallMs()).toISOString()
-    appendFileSync(file, `${at} GET ${path} 200 ${(lines * 7_919) % 9_000}\n`)
-    timer = clock.startTimer(growMs, grow)
+    appendFileSync(file, `${accessLine(lines++, clock)}\n`)
+    timer = clock.startTimer(accessLineMs, grow)
   }
   grow()
   return { cancel: () => timer.cancel() }
 }
 
-function readmeOf(name: string): string {
-  const may = name === 'operator' ? 'may also change site/site.conf' : 'may look at everything'
+/** A line of it. */
+export function accessLine(number: number, clock: Clock): string {
+  const at = new Date(clock.wallMs()).toISOString()
+  return `${at} GET ${paths[number % paths.length]} 200 ${((number + 1) * 7_919) % 9_000}`
+}
+
+export function readmeOf(name: string, mayChange: boolean): string {
+  const may = mayChange ? 'may also change site/site.conf' : 'may look at everything'
   return `This is web1 of the Sallyport demo, and you are ${name}, who ${may}.
 
   site/site.conf         what the site runs with

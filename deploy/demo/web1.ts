@@ -5,10 +5,12 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { ApiClient } from '../../control/api/client.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
+import { installCommand } from '../install-packages.ts'
 import { placeFor } from '../place.ts'
-import type { FoundSshd } from '../ssh/find-sshd.ts'
+import { sshdPackages, type FoundSshd } from '../ssh/find-sshd.ts'
 import { prepareSshd, sshdAccounts } from '../ssh/sshd.ts'
 import type { Supervisor } from '../supervisor.ts'
+import { prepareStandIn } from './stand-in/settings.ts'
 import { fillHomes, growLog, homeOf } from './web1-homes.ts'
 
 const host = '127.0.0.1'
@@ -16,11 +18,15 @@ const host = '127.0.0.1'
 const accountOf = { read: 'viewer', admin: 'operator' } as const
 export const web1Directory = 'web1'
 const secret = 'certificate:web1'
+/** How to get the real one. */
+export const realWeb1Command = installCommand(sshdPackages)
 
 export interface Web1 {
   readonly hostKeyLine: string
   readonly ports: Web1Ports
   readonly accounts: Readonly<Record<keyof typeof accountOf, string>>
+  /** It is no real sshd, but what stands in for one. */
+  readonly isStandIn: boolean
   /** Ends what grows and answers there; the server itself is the supervisor's. */
   close(): void
 }
@@ -35,24 +41,46 @@ export interface Web1Context {
   /** Of the demo. */
   readonly directory: string
   readonly api: ApiClient
-  readonly found: FoundSshd
+  /** Undefined: there is none. */
+  readonly found: FoundSshd | undefined
   readonly supervisor: Supervisor
   readonly clock: Clock
   readonly announce: (line: string) => void
 }
 
-/**
- * Starts it; it takes the certificates of control's upstream authority, and nothing else. Undefined, and said, where it could lend nobody
- * but root.
- */
-export async function startWeb1(ports: Web1Ports, context: Web1Context): Promise<Web1 | undefined> {
-  const { directory, api, found, supervisor, clock, announce } = context
-  const { upstream } = await api.call('sshAuthorities')
-  const { username, uid, gid } = userInfo()
-  if (uid === 0 && found.nssWrapper === undefined) {
-    announce('there is no web1: apt-get install libnss-wrapper')
-    return undefined
+/** Starts it; it takes the certificates of control's upstream authority, and nothing else. */
+export async function startWeb1(ports: Web1Ports, context: Web1Context): Promise<Web1> {
+  const { upstream } = await context.api.call('sshAuthorities')
+  const { found } = context
+  // Without other accounts to lend, a real one would lend root.
+  const isReal = found !== undefined && !(userInfo().uid === 0 && found.nssWrapper === undefined)
+  const server = isReal
+    ? await startReal(ports, upstream, found, context)
+    : await startStandIn(ports, upstream, context)
+  const page = createServer((_request, response) => response.end('web1 is well\n'))
+  page.listen(ports.page, host)
+  await once(page, 'listening')
+  return {
+    ...server,
+    ports,
+    isStandIn: !isReal,
+    close() {
+      server.close()
+      page.close()
+      page.closeAllConnections()
+    },
   }
+}
+
+type Server = Pick<Web1, 'hostKeyLine' | 'accounts' | 'close'>
+
+async function startReal(
+  ports: Web1Ports,
+  authorities: readonly string[],
+  found: FoundSshd,
+  { directory, supervisor, clock }: Web1Context,
+): Promise<Server> {
+  const { username, uid, gid } = userInfo()
   // Any id that is not root's stands for those of the accounts.
   const stranger = uid === 0 ? { uid: 65_534, gid: 65_534 } : undefined
   const place = placeFor(directory, web1Directory, stranger)
@@ -61,27 +89,32 @@ export async function startWeb1(ports: Web1Ports, context: Web1Context): Promise
   const accounts = sshdAccounts(found, homes, { username, uid, gid })
   fillHomes(place, accounts)
   const server = prepareSshd({
-    ...{ found, port: ports.sshd, accounts, authorities: upstream },
+    ...{ found, port: ports.sshd, accounts, authorities },
     directory: join(directory, 'sshd'),
     publicDirectory: join(place, 'names'),
     logFile: join(directory, 'logs', 'sshd.log'),
   })
   await supervisor.start(server.program)
   const log = growLog(place, clock)
-  const page = createServer((_request, response) => response.end('web1 is well\n'))
-  page.listen(ports.page, host)
-  await once(page, 'listening')
-  const [viewer, operator] = [accounts[0]!.name, accounts.at(-1)!.name]
   return {
     hostKeyLine: server.hostKeyLine,
-    ports,
-    accounts: { read: viewer, admin: operator },
-    close() {
-      log.cancel()
-      page.close()
-      page.closeAllConnections()
-    },
+    accounts: { read: accounts[0]!.name, admin: accounts.at(-1)!.name },
+    close: () => log.cancel(),
   }
+}
+
+async function startStandIn(
+  { sshd, page }: Web1Ports,
+  authorities: readonly string[],
+  { directory, supervisor, announce }: Web1Context,
+): Promise<Server> {
+  announce(`web1 is a stand-in, for want of an sshd; for a real one: ${realWeb1Command}`)
+  const { program, hostKeyLine } = await prepareStandIn(directory, {
+    ...{ port: sshd, pagePort: page, authorities: [...authorities] },
+    accounts: Object.values(accountOf),
+  })
+  await supervisor.start(program)
+  return { hostKeyLine, accounts: accountOf, close: () => undefined }
 }
 
 /** The rule of the proxy's policy that lets it log in there. */
@@ -94,7 +127,7 @@ export function web1Rule({ hostKeyLine, ports }: Web1): string {
 }
 
 /** As control knows it. */
-export function web1Resource({ hostKeyLine, ports, accounts }: Web1) {
+export function web1Resource({ hostKeyLine, ports, accounts, isStandIn }: Web1) {
   return {
     name: 'web1',
     protocol: 'ssh' as const,
@@ -103,9 +136,11 @@ export function web1Resource({ hostKeyLine, ports, accounts }: Web1) {
       read: { account: accounts.read, secret },
       admin: { account: accounts.admin, secret },
     },
-    tags: { environment: 'demo' },
+    tags: { environment: 'demo', ...(isStandIn ? { server: 'stand-in' } : {}) },
     owner: 'shop-team@example.test',
-    description: 'The web server of the shop',
+    description: isStandIn
+      ? 'The web server of the shop (a stand-in: no sshd is installed)'
+      : 'The web server of the shop',
     ssh: {
       hostKeys: [hostKeyLine],
       // A page that is not reachable otherwise: ssh -L 8080:localhost:<port> web1…

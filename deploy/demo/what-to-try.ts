@@ -1,11 +1,12 @@
 import { dirname, join } from 'node:path'
 import type { DemoReady } from './ready-file.ts'
 import { shopDatabase } from './shop.ts'
+import { realWeb1Command } from './web1.ts'
 
 const sallyScript = join(import.meta.dirname, '..', '..', 'control', 'cli', 'sally')
 
 /** The tour of the README, with this demo's paths and port: commands that can be pasted as they are. */
-export function whatToTry(ready: DemoReady): string {
+export function whatToTry(ready: DemoReady, hasStandIn: boolean): string {
   const resource = ready.resources[0]!.name
   const homes = ready.people.map(({ email, home }) => `${email.split('@')[0]}=${shellPath(home)}`)
   const lines = [
@@ -14,7 +15,7 @@ export function whatToTry(ready: DemoReady): string {
     `export ${homes.join(' ')}`,
     `export PATH=${shellPath(dirname(sallyScript))}:$PATH`,
     '',
-    ...tour(ready, resource),
+    ...tour(ready, resource, hasStandIn),
     '',
     `people: ${ready.people.map(({ email }) => email).join(', ')}`,
     `control: ${ready.control.url}   PostgreSQL through the proxy: ${ready.proxy.host}:${ready.proxy.ports.postgres}, SSH: port ${ready.proxy.ports.ssh}`,
@@ -24,7 +25,7 @@ export function whatToTry(ready: DemoReady): string {
 }
 
 /** The same commands as in the README's five minutes; a test holds them together. */
-function tour(ready: DemoReady, resource: string): string[] {
+function tour(ready: DemoReady, resource: string, hasStandIn: boolean): string[] {
   const { host, ports } = ready.proxy
   const connection = [
     `host=${resource}.${ready.domain} hostaddr=${host} port=${ports.postgres} dbname=${shopDatabase}`,
@@ -58,7 +59,8 @@ function tour(ready: DemoReady, resource: string): string[] {
     `SALLY_HOME=$dev sally connect ${resource} -- -c 'select count(*) from orders' -c 'select pg_sleep(5)' & sleep 2`,
     'SALLY_HOME=$auditor sally sessions watch $(SALLY_HOME=$auditor sally sessions --live --ids); wait',
     '',
-    ...(ready.resources.some(({ name }) => name === 'web1') ? shellTour : []),
+    ...(hasStandIn ? standInNote : []),
+    ...shellTour,
     '# deleting takes two',
     `SALLY_HOME=$dev sally request ${resource} --level delete --reason 'clean up'`,
     'request=$(SALLY_HOME=$lead sally requests --decide --ids)',
@@ -81,6 +83,11 @@ function tour(ready: DemoReady, resource: string): string[] {
     "SALLY_HOME=$admin sally revoke $(SALLY_HOME=$admin sally grants --person oncall@example.test --ids) --reason 'incident over'; wait",
   ]
 }
+
+const standInNote: readonly string[] = [
+  '# web1 is a STAND-IN here, a few commands and no files to copy, because no sshd is installed. For a real one:',
+  `#   ${realWeb1Command}`,
+]
 
 const shellTour: readonly string[] = [
   '# a shell: watched while it lasts, and replayed (with sally ssh-config --write also plain ssh, scp, rsync)',

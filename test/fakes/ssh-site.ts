@@ -9,18 +9,13 @@ import type { Limits } from '../../protocols/kit/limits.ts'
 import { encodeSshPublicKey } from '../../protocols/kit/ssh-public-key.ts'
 import type { SshTerms } from '../../protocols/session.ts'
 import { ssh } from '../../protocols/ssh/index.ts'
+import { ranToEnd, type Ran } from '../ran-to-end.ts'
 import { startEngineServer, type EngineServer } from './engine-server.ts'
 import { createFakeGate, type FakeGate, type FakeGateOptions } from './gate.ts'
 import { certifyWith, makeKey, publicKeyBlob, type SshdSite } from './sshd-site.ts'
 import { makeCertificates, type TestCertificates } from './tls.ts'
 
 export const domain = 'access.localhost'
-
-export interface Ran {
-  readonly code: number | null
-  readonly out: Buffer
-  readonly err: string
-}
 
 export interface SshSite extends AsyncDisposable {
   readonly gate: FakeGate
@@ -123,16 +118,6 @@ export async function startSshSite(
     jumped: `web1.${domain}`,
     ssh: (args, input) => run('ssh', args, input),
   }
-}
-
-export function ranToEnd(client: ChildProcessWithoutNullStreams): Promise<Ran> {
-  const out: Buffer[] = []
-  let err = ''
-  client.stdout.on('data', (chunk: Buffer) => out.push(chunk))
-  client.stderr.on('data', (chunk: Buffer) => (err += chunk.toString('utf8')))
-  return new Promise((resolve) =>
-    client.once('close', (code) => resolve({ code, out: Buffer.concat(out), err })),
-  )
 }
 
 /** As the proxy has them: one key, certified for just the name that is asked for. */

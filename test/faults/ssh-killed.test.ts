@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { decodeFrames } from '../../control/api/audit/recording.ts'
 import { eventually, run } from '../demo-site.ts'
-import { ranToEnd, startSshStack, ways, type SshPerson, type SshStack } from '../ssh-stack.ts'
+import { ranToEnd } from '../ran-to-end.ts'
+import { startSshStack, ways, type SshPerson, type SshStack } from '../ssh-stack.ts'
 
 let stack: SshStack
 let dev: SshPerson

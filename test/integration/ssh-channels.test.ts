@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { eventually } from '../fakes/postgres-site.ts'
 import { startSshd, unprivilegedAccount, type SshdSite } from '../fakes/sshd-site.ts'
-import { ranToEnd, startSshSite, type SshSite } from '../fakes/ssh-site.ts'
+import { ranToEnd } from '../ran-to-end.ts'
+import { startSshSite, type SshSite } from '../fakes/ssh-site.ts'
 
 let sshd: SshdSite
 let site: SshSite

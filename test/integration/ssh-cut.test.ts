@@ -5,7 +5,8 @@ import { decodeFrames } from '../../control/api/audit/recording.ts'
 import type { RecordingView } from '../../control/api/recording-shapes.ts'
 import { eventually } from '../demo-site.ts'
 import { createScreen } from '../fakes/screen.ts'
-import { ranToEnd, startSshStack, ways, type SshPerson, type SshStack } from '../ssh-stack.ts'
+import { ranToEnd } from '../ran-to-end.ts'
+import { startSshStack, ways, type SshPerson, type SshStack } from '../ssh-stack.ts'
 
 let stack: SshStack
 beforeAll(async () => {

@@ -12,7 +12,8 @@ import type { Cut } from '../../protocols/session.ts'
 import { eventually } from '../fakes/postgres-site.ts'
 import { fakeIdentity, type FakeGateOptions } from '../fakes/gate.ts'
 import { makeKey, publicKeyBlob, startSshd, type SshdSite } from '../fakes/sshd-site.ts'
-import { domain, ranToEnd, startSshSite, type SshSite } from '../fakes/ssh-site.ts'
+import { ranToEnd } from '../ran-to-end.ts'
+import { domain, startSshSite, type SshSite } from '../fakes/ssh-site.ts'
 
 let sshd: SshdSite
 beforeAll(async () => {

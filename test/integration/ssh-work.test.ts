@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { eventually } from '../fakes/postgres-site.ts'
 import type { ActivityView } from '../../control/api/shapes.ts'
-import { ranToEnd, startSshStack, ways, type SshPerson, type SshStack } from '../ssh-stack.ts'
+import { ranToEnd } from '../ran-to-end.ts'
+import { startSshStack, ways, type SshPerson, type SshStack } from '../ssh-stack.ts'
 
 const mebibyte = 1024 * 1024
 const jumped = ways.jump('web1')

@@ -2,7 +2,8 @@ import { importsOf, isTest, isTypeScript, packageOf, type SourceFile } from './s
 
 /** Libraries with one owner: the folders whose product code may import them. */
 const owners: Readonly<Record<string, readonly string[]>> = {
-  ssh2: ['protocols/ssh/'],
+  // Its server is what stands in for sshd in the demo, where none is installed.
+  ssh2: ['protocols/ssh/', 'deploy/demo/stand-in/'],
   'pg-protocol': ['protocols/postgres/', 'control/store/'],
   mysql2: ['protocols/mysql/'],
   undici: ['protocols/http/'],
