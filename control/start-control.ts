@@ -56,6 +56,7 @@ import { createRateLimit } from './server/rate-limit.ts'
 import { readChecks, shareChecks } from './server/readiness.ts'
 import { issueControlCertificate, keepRenewed } from './server/server-certificate.ts'
 import { trimTokens } from './tokens/trim-tokens.ts'
+import { trimBrowserSessions } from './apps/trim-browser-sessions.ts'
 import { countLiveSessions } from './sessions/count-live-sessions.ts'
 import { openStores, type Stores } from './store/store.ts'
 
@@ -235,7 +236,7 @@ async function start(
     ...proxyHandlers(control, countJoin, proxies),
     ...loginHandlers(loginContext),
     ...sshHandlers(loginContext, waits.signal),
-    ...httpHandlers(),
+    ...httpHandlers(control),
     ...actionHandlers(control),
     ...audit.handlers,
   }
@@ -325,6 +326,7 @@ function keepTrimmed(control: Control): () => void {
     trimFeed(state, realm, nowMs(clock) - settings.feedRetentionMs)
       .catch((error: unknown) => log.warn({ error: String(error) }, 'the feed was not trimmed'))
       .then(() => trimTokens(control))
+      .then(() => trimBrowserSessions(control))
       .catch((error: unknown) => log.warn({ error: String(error) }, 'old tokens were not deleted'))
       .finally(() => {
         if (!stopped) timer = clock.startTimer(trimEveryMs, trim)

@@ -1,4 +1,5 @@
 /** Shapes of what control does for HTTP. Times are Unix milliseconds of control's clock. */
+import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import * as names from './names.ts'
 
@@ -14,9 +15,14 @@ export const appFinishPath = '/.sallyport/finish'
 /** Where a browser signs out everywhere. */
 export const signOutPath = '/sign-out'
 
+/** What a visit says of what the browser keeps: SHA-256, hex, of its 43 characters. */
+export function challengeOf(binding: string): string {
+  return createHash('sha256').update(binding, 'ascii').digest('hex')
+}
+
 export const appFinish = z.strictObject({
   code: secret,
-  /** What the browser kept since it left: `challenge` of its visit is the SHA-256 of this. */
+  /** What the browser kept since it left: `challenge` of its visit is `challengeOf` this. */
   binding: secret,
   /** What the browser calls the app: a resource's name, if there is such a one. */
   resource: text(253),

@@ -1,16 +1,16 @@
 import type { Handlers } from '../handlers.ts'
+import type { Control } from '../../control.ts'
+import { finishApp } from '../../apps/finish-app.ts'
 import { notFound } from '../../refusals.ts'
 
 type HttpRoute = 'jwks' | 'proxyHttpFinish' | 'proxyAssertionKey'
 
-export function httpHandlers(): Pick<Handlers, HttpRoute> {
+export function httpHandlers(control: Control): Pick<Handlers, HttpRoute> {
   return {
     async jwks() {
       return { keys: [] }
     },
-    async proxyHttpFinish() {
-      throw notFound('sign-in')
-    },
+    proxyHttpFinish: ({ caller }, { body }) => finishApp(control, caller, body),
     async proxyAssertionKey() {
       throw notFound('key')
     },
