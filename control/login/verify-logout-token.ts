@@ -1,5 +1,5 @@
 /** Logout tokens of OpenID Connect Back-Channel Logout 1.0: what the provider sends when somebody's session there is over. */
-import { createLocalJWKSet, jwtVerify, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose'
+import { createLocalJWKSet, jwtVerify, type JWTVerifyGetKey } from 'jose'
 import { z } from 'zod'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 
@@ -36,7 +36,7 @@ export const logoutTokenCharactersMax = 8_192
 /** What the provider answered at its `jwks_uri`. */
 export async function readKeySet(response: Response): Promise<JWTVerifyGetKey> {
   if (response.status !== 200) throw new Error(`its keys: status ${response.status}`)
-  return createLocalJWKSet(keySetShape.parse(await response.json()) as unknown as JSONWebKeySet)
+  return createLocalJWKSet(keySetShape.parse(await response.json()))
 }
 
 /** Rejects with `evidence-invalid`. */
