@@ -27,6 +27,8 @@ export const errorCodes = [
   'upstream-tls',
   'upstream-login',
   'upstream-host-key',
+  'upstream-timeout',
+  'upstream-answer',
   'secret-unavailable',
   'secret-not-bound',
   // audit

@@ -96,6 +96,8 @@ export class LiveSession implements Session {
       dial: () => tools.startDial(target, tools.limits.upstreamConnectMs, tools.clock),
       allowsPeer: (address) => hop.allowsPeer(address),
       resource: this.labels.resource,
+      // One connection for each request at a time (an HTTP/1.1 app answers them one after the other).
+      pooledMax: http?.limits.requestsMax ?? 0,
     })
     this.#credentials = createCredentials({
       ...{ sessionId: this.labels.sessionId, grantId: this.labels.grantId, binding },

@@ -4,7 +4,7 @@ import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { Downstream } from '../../protocols/session.ts'
 import type { Dial } from './dial.ts'
 
-/** Sockets of one session at a time: the main one, cancels, and pools of protocols that have them. */
+/** Sockets of one session at a time: the main one, and cancels. A protocol with a pool has that many more. */
 const dialsMax = 16
 
 export interface SessionSockets {
@@ -34,10 +34,13 @@ export interface SessionSocketsOptions {
   /** Whether the policy lets the secret go to this IP address. */
   readonly allowsPeer: (address: string) => boolean
   readonly resource: string
+  /** Connections that the protocol's pool may have at a time. */
+  readonly pooledMax: number
 }
 
 export function createSessionSockets(options: SessionSocketsOptions): SessionSockets {
   const { first, allowsPeer, resource } = options
+  const socketsMax = dialsMax + options.pooledMax
   const dials = new Set<Dial>([first])
   const cancels = new Set<Dial>()
   let firstIsTaken = false
@@ -61,8 +64,8 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
       firstIsTaken = true
       return first
     }
-    if (dials.size >= dialsMax) {
-      throw new SallyportError('limit-reached', `a session has at most ${dialsMax} sockets`)
+    if (dials.size >= socketsMax) {
+      throw new SallyportError('limit-reached', `a session has at most ${socketsMax} sockets`)
     }
     const dial = options.dial()
     dials.add(dial)

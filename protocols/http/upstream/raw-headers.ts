@@ -1,0 +1,54 @@
+/** Header lists as they were on the wire: names and values in turn, repeated where they were repeated. */
+import type { AppRequest, RawHeaders } from './app.ts'
+import type { Field } from './credential.ts'
+
+/** What a library kept of an answer. Latin-1 (RFC 9110, 5.5), without the blanks around values. */
+export function rawHeadersOf(kept: readonly (Buffer | string)[] | null | undefined): string[] {
+  const headers: string[] = []
+  for (const part of kept ?? []) {
+    headers.push((typeof part === 'string' ? part : part.toString('latin1')).trim())
+  }
+  return headers
+}
+
+/** The value of a field; undefined where it is missing, and lines of a list joined (RFC 9110, 5.2). */
+export function fieldOf(headers: RawHeaders, name: string): string | undefined {
+  let found: string | undefined
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    if (headers[at]!.toLowerCase() !== name) continue
+    found = found === undefined ? headers[at + 1]! : `${found}, ${headers[at + 1]!}`
+  }
+  return found
+}
+
+/** Without some fields. Names are lower case. */
+export function without(headers: RawHeaders, names: ReadonlySet<string>): string[] {
+  const left: string[] = []
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    if (!names.has(headers[at]!.toLowerCase())) left.push(headers[at]!, headers[at + 1]!)
+  }
+  return left
+}
+
+/** What belongs to one connection (RFC 9110, 7.6.1), or frames a message: never handed on, whoever let it come here. */
+const ours = [
+  ...['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'],
+  ...['host', 'content-length', 'expect'],
+]
+
+/** The fields of a request as the app gets them, but for `Host` and framing; names in lower case. */
+export function fieldsForApp(
+  { headers }: AppRequest,
+  credential: Field | undefined,
+  isAnswerRecorded: boolean,
+): string[] {
+  const dropped = new Set(ours)
+  if (credential !== undefined) dropped.add(credential[0])
+  // What is recorded is for people to read.
+  if (isAnswerRecorded) dropped.add('accept-encoding')
+  const fields = without(headers, dropped)
+  for (let at = 0; at < fields.length; at += 2) fields[at] = fields[at]!.toLowerCase()
+  if (isAnswerRecorded) fields.push('accept-encoding', 'identity')
+  if (credential !== undefined) fields.push(...credential)
+  return fields
+}
