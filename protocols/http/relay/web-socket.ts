@@ -1,7 +1,14 @@
-/** A WebSocket between a client and an app (RFC 6455), frame by frame. */
+/**
+ * A WebSocket between a client and an app (RFC 6455), frame by frame: bytes pass as they are, and are followed, so that frames are
+ * counted, text is recorded where the resource says so, and a cut closes it between two frames.
+ */
+import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
+import type { ActivitySource, OutcomeStatus } from '../../activity.ts'
 import type { Host } from '../../engine.ts'
-import type { ActivityId, Session } from '../../session.ts'
+import { SallyportError, toSallyportError } from '../../kit/errors.ts'
+import type { ActivityId, Cut, RecordedFrom, Recording, Session } from '../../session.ts'
+import { closeCodes, closeFrame, FrameError, FrameReader } from '../wire/web-socket-frames.ts'
 
 /** Both sides after the switch. Their ends were not read yet. */
 export interface WebSocketRelay {
@@ -20,9 +27,233 @@ export interface WebSocketRelay {
   readonly extensions: string
 }
 
+/** Once one side is gone, the other has so long. Milliseconds. */
+const closingMs = 10_000
+/** A side whose text is recorded faster than it is written waits so long. Milliseconds. */
+const recordingMs = 50
+
 /** Resolves when it is over, both sides closed and its record settled. Never rejects. A cut closes with 1008 and the reason. */
-export function relayWebSocket({ client, app }: WebSocketRelay): Promise<void> {
-  client.destroy()
-  app.destroy()
-  return Promise.resolve()
+export async function relayWebSocket(between: WebSocketRelay): Promise<void> {
+  await new Relay(between).run()
+}
+
+class Relay {
+  readonly #between: WebSocketRelay
+  readonly #startMs: number
+  readonly #fromClient: FrameReader
+  readonly #fromApp: FrameReader
+  #recording: Recording | undefined
+  #framesUp = 0
+  #framesDown = 0
+  #bytesUp = 0
+  #bytesDown = 0
+  #closeCode: number | undefined
+  #failure: SallyportError | undefined
+  #isCut = false
+  /** Nothing is relayed any more; the sides say goodbye. */
+  #isEnding = false
+
+  constructor(between: WebSocketRelay) {
+    this.#between = between
+    this.#startMs = between.host.clock.monotonicMs()
+    const isRecorded = between.session.http?.recorded.webSocketText === true
+    const mayCompress = between.extensions !== ''
+    const text = (from: RecordedFrom, side: Duplex) =>
+      isRecorded
+        ? { text: (part: Buffer, isEnd: boolean) => this.#record(from, side, part, isEnd) }
+        : {}
+    const close = (code: number | undefined): void => {
+      this.#closeCode ??= code
+    }
+    this.#fromClient = new FrameReader(
+      {
+        ...text('client', between.client),
+        ...{ close, pass: (bytes) => this.#up(bytes), frame: () => void this.#framesUp++ },
+      },
+      { side: 'client', mayCompress },
+    )
+    this.#fromApp = new FrameReader(
+      {
+        ...text('upstream', between.app),
+        ...{ close, pass: (bytes) => this.#down(bytes), frame: () => void this.#framesDown++ },
+      },
+      { side: 'app', mayCompress },
+    )
+  }
+
+  async run(): Promise<void> {
+    const { session, client, app, target } = this.#between
+    const detach = session.attach(client)
+    const id = session.report(opened(target, session))
+    const gone = Promise.all([closed(client), closed(app)])
+    const cut = (): void => this.#cut(session.signal.reason as Cut)
+    session.signal.addEventListener('abort', cut, { once: true })
+    try {
+      this.#begin(id)
+      if (session.signal.aborted) cut()
+      await gone
+    } finally {
+      session.signal.removeEventListener('abort', cut)
+      this.#recording?.end()
+      session.settle(id, this.#outcome())
+      detach()
+    }
+  }
+
+  #begin(id: ActivityId): void {
+    const { session, client, app, clientHead, appHead, target } = this.#between
+    client.on('error', () => this.#end())
+    app.on('error', (error) => {
+      this.#failure ??= toSallyportError(error)
+      this.#end()
+    })
+    client.once('end', () => this.#end())
+    app.once('end', () => this.#end())
+    client.once('close', () => this.#end())
+    app.once('close', () => this.#end())
+    if (client.destroyed || app.destroyed) this.#end()
+    try {
+      if (session.http?.recorded.webSocketText === true) {
+        this.#recording = session.record('stream', { activity: id, title: `WebSocket ${target}` })
+      }
+    } catch (error) {
+      this.#stop(toSallyportError(error), closeCodes.internalError, 'it cannot be recorded')
+      return
+    }
+    this.#take(this.#fromClient, clientHead)
+    this.#take(this.#fromApp, appHead)
+    client.on('data', (chunk: Buffer) => this.#take(this.#fromClient, chunk))
+    app.on('data', (chunk: Buffer) => this.#take(this.#fromApp, chunk))
+  }
+
+  #take(reader: FrameReader, chunk: Buffer): void {
+    if (this.#isEnding || chunk.length === 0) return
+    try {
+      reader.push(chunk)
+    } catch (error) {
+      if (error instanceof FrameError) {
+        const who = reader === this.#fromClient ? 'client' : 'app'
+        const failure = new SallyportError('protocol-violation', `the ${who} sent ${error.message}`)
+        this.#stop(failure, error.code, error.message)
+      } else {
+        this.#stop(toSallyportError(error), closeCodes.internalError, '')
+      }
+    }
+  }
+
+  #up(bytes: Buffer): void {
+    const { session, client, app } = this.#between
+    this.#bytesUp += bytes.length
+    if (session.forward(app, bytes)) return
+    client.pause()
+    // Comes to its turn once all before it was handed on; whether the app takes more, its stream says.
+    session.forwardCall(() => {
+      if (app.writableNeedDrain) app.once('drain', () => client.resume())
+      else client.resume()
+    })
+  }
+
+  #down(bytes: Buffer): void {
+    const { session, client, app } = this.#between
+    this.#bytesDown += bytes.length
+    session.countDownstream(bytes.length)
+    if (client.write(bytes)) return
+    app.pause()
+    client.once('drain', () => app.resume())
+  }
+
+  #record(from: RecordedFrom, side: Duplex, part: Buffer, isEnd: boolean): void {
+    const recording = this.#recording
+    if (recording === undefined) return
+    const bytes = isEnd ? Buffer.concat([part, lineEnd]) : part
+    if (bytes.length === 0 || recording.write(from, bytes)) return
+    side.pause()
+    this.#between.host.clock.startTimer(recordingMs, () => side.resume())
+  }
+
+  /** One side closed: the other is told in the way of its transport, and waited for. */
+  #end(): void {
+    if (this.#isEnding) return
+    this.#isEnding = true
+    const { session, client, app } = this.#between
+    session.forwardCall(() => app.end())
+    client.end()
+    this.#leave()
+  }
+
+  /** Both sides are told why in a close frame, where one fits. */
+  #stop(failure: SallyportError, code: number, reason: string): void {
+    if (this.#isEnding) return
+    this.#isEnding = true
+    this.#failure = failure
+    this.#closeCode = code
+    const { session, client, app } = this.#between
+    if (this.#fromClient.isAtBoundary) {
+      session.forward(app, closeFrame(code, reason, randomBytes(4)))
+    }
+    session.forwardCall(() => app.end())
+    if (this.#fromApp.isAtBoundary) client.write(closeFrame(code, reason))
+    client.end()
+    this.#leave()
+  }
+
+  #cut(cut: Cut): void {
+    this.#isCut = true
+    const { client, app } = this.#between
+    // Nothing goes to the app any more, not even a goodbye.
+    app.destroy()
+    if (this.#isEnding) return
+    this.#isEnding = true
+    this.#closeCode = closeCodes.policyViolation
+    this.#recording?.mark(cut.message)
+    if (this.#fromApp.isAtBoundary) {
+      client.write(closeFrame(closeCodes.policyViolation, cut.message))
+    }
+    client.end()
+    this.#leave()
+  }
+
+  #leave(): void {
+    const { host, client, app } = this.#between
+    // What still comes is thrown away, so that the ends of the streams are seen.
+    client.resume()
+    app.resume()
+    const timer = host.clock.startTimer(closingMs, () => {
+      client.destroy()
+      app.destroy()
+    })
+    void Promise.all([closed(client), closed(app)]).then(() => timer.cancel())
+  }
+
+  #outcome() {
+    const failure = this.#failure
+    const status: OutcomeStatus = this.#isCut ? 'cancelled' : failure === undefined ? 'ok' : 'error'
+    const how = this.#closeCode === undefined ? 'ended' : `closed ${this.#closeCode}`
+    return {
+      ...{ status, rows: -1, bytesUp: this.#bytesUp, bytesDown: this.#bytesDown },
+      durationUs: Math.round((this.#between.host.clock.monotonicMs() - this.#startMs) * 1_000),
+      tag: `${how}, frames: ${this.#framesUp} up, ${this.#framesDown} down`,
+      ...{ errorCode: failure?.code ?? '', errorText: failure?.message ?? '' },
+    }
+  }
+}
+
+const lineEnd = Buffer.from('\n')
+
+function opened(target: string, { upstream }: Session): ActivitySource {
+  return {
+    kind: 'websocket',
+    encode(fields) {
+      fields.utf8('text', `WEBSOCKET ${target}`)
+      fields.utf8('path', target)
+      fields.utf8('target', `${upstream.host}:${upstream.port}`)
+    },
+  }
+}
+
+function closed(stream: Duplex): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.closed) resolve()
+    else stream.once('close', () => resolve())
+  })
 }
