@@ -1,5 +1,6 @@
 /** Accepts connections of one protocol, within limits, and hands them to its engine. */
 import { createServer, type AddressInfo, type Socket } from 'node:net'
+import type { ProtocolName } from '../protocols/activity.ts'
 import type { Engine, Gate, Host, Log } from '../protocols/engine.ts'
 import type { Clock, Timer } from '../protocols/kit/clock.ts'
 import type { Limits } from '../protocols/kit/limits.ts'
@@ -66,7 +67,7 @@ export interface ListenerOptions {
   readonly engine: Engine
   readonly address: ListenAddress
   /** A gate for one connection: cancels are counted by its address. */
-  readonly gateFor: (remoteAddress: string) => Gate
+  readonly gateFor: (remoteAddress: string, protocol: ProtocolName) => Gate
   readonly host: Omit<Host, 'handshakeDone'>
   readonly connections: ConnectionLimits
   readonly clock: Clock
@@ -114,7 +115,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       connections.left(connection)
     })
     engine
-      .serve(connection, options.gateFor(remoteAddress), {
+      .serve(connection, options.gateFor(remoteAddress, engine.name), {
         ...options.host,
         handshakeDone: settled,
       })

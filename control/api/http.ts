@@ -41,6 +41,11 @@ export const assertionKey = z.strictObject({
   x: secret,
   y: secret,
 })
+export type AssertionKey = z.infer<typeof assertionKey>
+/** What a key is named by: its thumbprint (RFC 7638). */
+export function assertionKeyId({ kty, crv, x, y }: AssertionKey): string {
+  return createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url')
+}
 export const assertionKeyAdded = z.strictObject({
   /** The key's thumbprint (RFC 7638): what assertions name it by. */
   kid: secret,

@@ -88,9 +88,8 @@ export function createIdentify(options: IdentifyOptions): Identify {
         throw missing()
       case 'bearer':
       case 'browser-session':
-        throw new SallyportError('evidence-invalid', 'not built yet')
       case 'token':
-        // Only control can say whose it is: the gate redeems it.
+        // For one resource, or only control can say whose it is: the gate redeems it.
         throw new SallyportError('evidence-invalid', 'a token where a certificate is needed', {
           clientMessage: 'a token does not say who you are here',
           hint: 'connect with your client certificate',

@@ -50,6 +50,8 @@ export interface Request {
   readonly identity: Identity
   /** What control said already, where a token had to be redeemed. */
   readonly confirmation?: Confirmation
+  /** The one grant that their evidence is for. */
+  readonly grantId?: string
   /** A resource's name, or what stands for none. */
   readonly named: string
   /** Throws if the proxy takes no sessions at the moment. */
@@ -70,7 +72,10 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
   const { startDial, createSession, clock, limits, metrics, log } = options
 
   /** Throws what stands against a session under these claims. */
-  function requireUsable({ identity, named, arrival }: Request, claims: GrantClaims): Resource {
+  function requireUsable(
+    { identity, named, arrival, grantId }: Request,
+    claims: GrantClaims,
+  ): Resource {
     const denied = (why: string): SallyportError => accessDenied(named, why)
     const objection = view.objection(identity, claims, controlClock.ageMs(0))
     if (objection === 'person-revoked' || objection === 'certificate-revoked') {
@@ -79,6 +84,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     if (objection !== undefined) throw denied(`${objection}: ${claims.grantId}`)
     if (claims.realm !== realm || claims.group !== group) throw denied('grant of another group')
     if (claims.personId !== identity.personId) throw denied("another person's grant")
+    if (claims.grantId !== (grantId ?? claims.grantId)) throw denied('not the grant of the sign-in')
     if (claims.resource !== named) throw denied('grant of another resource')
     // Control's clock may be a little ahead of ours: what it has let begin has begun.
     if (claims.notBeforeMs > clock.wallMs() + skewMsMax) throw denied('grant-not-begun')
@@ -127,11 +133,12 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     candidate: Candidate | undefined,
   ): Promise<{ claims: GrantClaims; position: number; by: 'control' | 'lease' }> {
     const { sessionId, identity, named, arrival } = request
+    const bound = request.grantId ?? candidate?.claims.grantId
     const answer =
       request.confirmation ??
       (await ask({
         sessionId,
-        ...(candidate === undefined ? {} : { grantId: candidate.claims.grantId }),
+        ...(bound === undefined ? {} : { grantId: bound }),
         personId: identity.personId,
         ...evidenceOf(identity),
         resource: named,
@@ -284,6 +291,7 @@ const evidenceEnded: ReadonlySet<string> = new Set([
   'certificate-revoked',
   'key-removed',
   'login-ended',
+  'browser-signed-out',
 ])
 
 /** As control knows what they were identified by. */

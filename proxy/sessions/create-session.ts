@@ -4,14 +4,17 @@ import type { Limits } from '../../protocols/kit/limits.ts'
 import { createSpoolSession } from '../audit/spool-session.ts'
 import type { Forwarder, ForwarderOptions, Spool, SpoolSession } from '../audit/spool-types.ts'
 import type { ControlClock } from '../control-link/control-clock.ts'
+import type { AssertionSigner } from '../identity/assertion-keys.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { createSessionRecordings } from '../recordings/session-recordings.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
+import { createAssertion } from './assertion.ts'
 import { durabilityOf } from './authorise.ts'
 import type { CancelKeys } from './cancel-keys.ts'
 import type { CertifySession } from './credentials.ts'
 import type { Dial, StartDial } from './dial.ts'
 import { LiveSession } from './live-session.ts'
+import { streamBytesMaxOf } from './stream-bytes-max.ts'
 import type { CutOrder, SessionFacts } from './session-parts.ts'
 import type { Registry } from './registry.ts'
 
@@ -25,6 +28,9 @@ export interface CreateSessionOptions {
   readonly startDial: StartDial
   readonly stores: readonly SecretStore[]
   readonly certifySession: CertifySession
+  /** Of the proxy, as apps are told. */
+  readonly domain: string
+  readonly assertionSigner: AssertionSigner
   readonly registry: Registry
   readonly cancelKeys: CancelKeys
   readonly clock: Clock
@@ -36,7 +42,16 @@ export interface CreateSessionOptions {
 
 /** What makes sessions of facts: everything they share is bound here, once. */
 export function createSessions(options: CreateSessionOptions) {
-  const { spool, registry, cancelKeys, metrics, log } = options
+  const {
+    spool,
+    registry,
+    cancelKeys,
+    metrics,
+    domain,
+    assertionSigner: signer,
+    clock,
+    log,
+  } = options
   return (facts: SessionFacts, dial: Dial): LiveSession => {
     const { protocol, sessionId } = facts.labels
     const durability = durabilityOf(facts.resource, facts.labels.level)
@@ -53,12 +68,13 @@ export function createSessions(options: CreateSessionOptions) {
             onDrain,
             onFailure,
           }),
+        createAssertion: (labels) => createAssertion({ labels, domain, signer, clock }),
         createRecordings: (onDrain) =>
           createSessionRecordings({
             spool,
             spoolSession,
-            clock: options.clock,
-            streamBytesMax: facts.resource.ssh?.recording.streamBytesMax ?? 0,
+            clock,
+            streamBytesMax: streamBytesMaxOf(facts.resource),
             onDrain,
           }),
         requestCut: (session, order) => void registry.cut(allAtTheirEnd(session, order), order),

@@ -53,6 +53,7 @@ export class LiveSession implements Session {
   readonly #sockets: SessionSockets
   readonly #credentials: Credentials
   readonly #audit: SessionAudit
+  readonly #assertion: () => string
   #claims: GrantClaims
   #resource: Resource
   #notify: ((line: string) => void) | undefined
@@ -102,8 +103,9 @@ export class LiveSession implements Session {
     this.#credentials = createCredentials({
       ...{ sessionId: this.labels.sessionId, grantId: this.labels.grantId, binding },
       ...{ stores: tools.stores, certifySession: tools.certifySession, signal: this.signal },
-      throwIfCut: () => this.throwIfCut(),
+      ...{ clock: tools.clock, throwIfCut: () => this.throwIfCut() },
     })
+    this.#assertion = tools.createAssertion(facts.labels)
     this.#lastByteMs = tools.clock.monotonicMs()
     this.#forwarder = tools.createForwarder(
       (drained) => this.#onDrain?.(drained),
@@ -266,7 +268,8 @@ export class LiveSession implements Session {
   }
 
   assertion(): string {
-    throw new Error('not built yet')
+    this.throwIfCut()
+    return this.#assertion()
   }
 
   countDownstream(bytes: number): void {
@@ -369,6 +372,7 @@ export class LiveSession implements Session {
     this.#sockets.destroyAll()
     for (const kept of this.#kept.values()) kept[Symbol.dispose]()
     this.#kept.clear()
+    this.#credentials.drop()
 
     const closedMs = clock.monotonicMs()
     const reason = cut?.order.reason ?? this.#end?.reason ?? 'client-closed'

@@ -44,6 +44,7 @@ export interface SessionTools {
     onFailure: ForwarderOptions['onFailure'],
   ) => Forwarder
   readonly createRecordings: (onDrain: () => void) => SessionRecordings
+  readonly createAssertion: (labels: SessionLabels) => () => string
   readonly startDial: StartDial
   readonly stores: readonly SecretStore[]
   readonly certifySession: CertifySession
