@@ -52,7 +52,8 @@ export async function readFullState(
     )
     const tokens = await sql.query<CertificateRow>(
       `select id as serial, revoked_at_ms as "orderedAtMs", revoked_at_ms + $3 as "expiresAtMs"
-       from tokens where realm = $1 and kind = 'connect' and used_at_ms is not null
+       from tokens where realm = $1
+         and ((kind = 'connect' and used_at_ms is not null) or scope = 'apps')
          and revoked_at_ms > $2 order by id`,
       [realm, atMs - usedTokenMs, usedTokenMs],
     )

@@ -1,10 +1,10 @@
 /** How a browser signs in: it is sent to the console with a visit that this proxy signs, and comes back with a code that control trades. */
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { isIPv4 } from 'node:net'
 import { LRUCache } from 'lru-cache'
 import type { Signer } from '../../certs/signer.ts'
 import type { ApiClient } from '../../control/api/client.ts'
-import { openAppPath, signOutPath } from '../../control/api/http.ts'
+import { challengeOf, openAppPath, signOutPath } from '../../control/api/http.ts'
 import { signToken } from '../../control/api/tokens.ts'
 import type { Browsers, Log } from '../../protocols/engine.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
@@ -93,7 +93,7 @@ export function createBrowserSignIns(
         'app-visit',
         {
           ...{ realm, proxyId, group, level, port, resource: nameOf(resource) },
-          challenge: createHash('sha256').update(binding).digest('hex'),
+          challenge: challengeOf(binding),
           issuedAtMs: clock.wallMs(),
         },
         { kid: signer.kid, alg: signer.algorithm, sign: (data) => signer.sign(data) },
