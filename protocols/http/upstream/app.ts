@@ -31,7 +31,11 @@ export interface AppRequest {
 export interface AppAnswer {
   /** 1xx but 101 (RFC 9110, 15.2). */
   informational?(status: number, headers: RawHeaders): void
-  head(status: number, statusText: string, headers: RawHeaders): void
+  /**
+   * `isWhole`: the app ended its answer with this head (END_STREAM of RFC 9113), which must be passed on as such: gRPC tells errors so. `end`
+   * follows all the same.
+   */
+  head(status: number, statusText: string, headers: RawHeaders, isWhole: boolean): void
   /** False: stop until `resume` is called. */
   data(chunk: Buffer): boolean
   end(trailers: RawHeaders): void

@@ -166,7 +166,7 @@ class Exchange implements Dispatcher.DispatchHandler, AppCall {
     if (this.#isOver) return
     const headers = rawHeadersOf(controller.rawHeaders as Buffer[])
     if (status < 200) this.#answer.informational?.(status, headers)
-    else this.#answer.head(status, statusText, headers)
+    else this.#answer.head(status, statusText, headers, false)
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {

@@ -54,34 +54,27 @@ export function createHttp2(options: Http2Options): Http2 {
       },
     })
     sessions.add(session)
-    const forget = (): void => {
-      sessions.delete(session)
-      if (current === opening) current = undefined
-    }
-    const opening = current
-    session.on('error', forget)
-    session.on('close', forget)
-    // No new streams on this one; those that are open go on.
-    session.on('goaway', () => {
-      if (current === opening) current = undefined
-    })
+    session.on('error', () => {})
+    session.on('close', () => sessions.delete(session))
     if (isClosed) session.destroy()
     return session
   }
 
   const ready = async (): Promise<ClientHttp2Session> => {
-    current ??= open()
-    const mine = current
+    const mine = (current ??= open())
+    const replace = (): void => {
+      if (current === mine) current = undefined
+    }
     try {
       const session = await mine
-      if (!session.closed && !session.destroyed) return session
+      if (isOpen(session)) return session
     } catch (error) {
-      if (current === mine) current = undefined
+      replace()
       throw error
     }
-    if (current === mine) current = undefined
-    current ??= open()
-    return await current
+    // It said goodbye, or was lost: what is open there goes on, what is new goes elsewhere.
+    replace()
+    return await (current ??= open())
   }
 
   return {
@@ -204,11 +197,12 @@ class Exchange implements AppCall {
     stream.on('headers', (headers, _flags, raw) => {
       if (!this.#isOver) this.#answer.informational?.(Number(headers[':status']), plain(raw))
     })
-    stream.on('response', (headers, _flags, raw) => {
+    stream.on('response', (headers, flags, raw) => {
       if (this.#isOver) return
       this.#hasHead = true
       this.#timer?.cancel()
-      this.#answer.head(Number(headers[':status']), '', plain(raw))
+      const isWhole = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0
+      this.#answer.head(Number(headers[':status']), '', plain(raw), isWhole)
       stream.on('data', (chunk: Buffer) => {
         if (!this.#isOver && !this.#answer.data(chunk)) stream.pause()
       })
@@ -240,6 +234,11 @@ class Exchange implements AppCall {
     this.send(outgoing)
     return true
   }
+}
+
+/** Node closes a session for new streams once it has a GOAWAY (RFC 9113, 6.8). */
+function isOpen(session: ClientHttp2Session): boolean {
+  return !session.closed && !session.destroyed
 }
 
 /** Without pseudo-header fields (RFC 9113, 8.3). */
