@@ -1,11 +1,138 @@
-/** HTTP: host names of one domain, many sessions on a connection and one session over many connections. */
-import type { Engine } from '../engine.ts'
+/**
+ * HTTP/1.1 and HTTP/2 (RFC 9110, 9112, 9113): host names of one domain, many sessions on a connection and one session over many
+ * connections. One connection, from first byte to last:
+ *
+ *     client                          proxy                                     app
+ *     GET / without TLS           →   400, or https for a browser's page
+ *     ClientHello, SNI, ALPN      ⇄   TLS ≥ 1.2, client certificate asked for
+ *     request                     →   strictly read; authority = SNI, or 421
+ *     /.sallyport/…               ⇄   sign-in, sign-out, warnings: never the app
+ *                                     evidence: our header, token, cookie, certificate
+ *                                     gate.lease → Session, kept for the connection;
+ *                                       or a browser to the console, 401, 403
+ *                                     rules → level, or 403; limits, or 429
+ *                                     record, then                         →    request, our identity, credential
+ *     body                        →   forward                              →    body
+ *     answer                      ←   less hop-by-hop, foreign cookies     ←    answer
+ *                                     outcome
+ *     403 | end | RST_STREAM | 1008   ←   cut
+ */
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import type { Engine, Gate, Host } from '../engine.ts'
+import { toSallyportError } from '../kit/errors.ts'
+import { greet, type Greeted } from './downstream.ts'
+import { rawRefusal } from './downstream/answer.ts'
+import { ClientConnection, watchIdle } from './downstream/client-connection.ts'
+import { handleRequest } from './downstream/requests.ts'
+import type { Exchange } from './wire.ts'
+import { serveHttp1, type OpenWebSocket } from './wire/http1.ts'
+import { serveHttp2 } from './wire/http2.ts'
+import { HttpRefusal } from './wire/refusal.ts'
+
+/** Requests that wait on one connection of HTTP/1 for the answer to those before them. */
+const pipelinedMax = 64
 
 export const http: Engine = {
   name: 'http',
   defaultPort: 443,
-  serve(connection) {
-    connection.destroy()
-    return Promise.resolve()
+
+  async serve(connection, gate, host) {
+    connection.setNoDelay(true)
+    connection.on('error', () => {})
+    let greeted: Greeted | undefined
+    try {
+      greeted = await greet(connection, host).finally(() => host.handshakeDone(connection))
+    } catch (error) {
+      const { code, message } = toSallyportError(error)
+      host.log.info({ code, why: message }, 'connection refused')
+    }
+    if (greeted === undefined) connection.destroy()
+    else await serveRequests(connection, greeted, gate, host)
   },
+}
+
+async function serveRequests(
+  connection: Socket,
+  greeted: Greeted,
+  gate: Gate,
+  host: Host,
+): Promise<void> {
+  const { socket } = greeted
+  if (socket.destroyed) return
+  const served = new ClientConnection(connection, greeted, gate, host)
+  const over = new Promise<void>((resolve) => {
+    socket.once('close', () => resolve())
+  })
+  const idle = watchIdle(
+    host,
+    () => socket.bytesRead,
+    (isPartial) => {
+      const late = new HttpRefusal(408, 'handshake-timeout', 'the request took too long')
+      if (isPartial && greeted.version !== '2') sayGoodbye(socket, rawRefusal(late), host)
+      else socket.destroy()
+    },
+  )
+  if (greeted.version === '2') {
+    serveHttp2(socket, host.limits, (exchange) => {
+      idle.begin(exchange)
+      handleRequest(exchange, served)
+    })
+  } else {
+    const queue = new RequestQueue(socket, served)
+    serveHttp1(socket, {
+      request(exchange) {
+        idle.begin(exchange)
+        queue.add(exchange)
+      },
+      webSocket(exchange, open) {
+        idle.begin(exchange)
+        queue.add(exchange, open)
+      },
+      broken: (refusal) => sayGoodbye(socket, rawRefusal(refusal), host),
+    })
+  }
+  await over
+  idle.stop()
+  served.end()
+}
+
+/** One after the other: what a client sent in a row is not to overtake itself (RFC 9112, 9.3.2). */
+class RequestQueue {
+  readonly #socket: TLSSocket
+  readonly #connection: ClientConnection
+  readonly #waiting: { exchange: Exchange; open: OpenWebSocket | undefined }[] = []
+  #isBusy = false
+
+  constructor(socket: TLSSocket, connection: ClientConnection) {
+    this.#socket = socket
+    this.#connection = connection
+  }
+
+  add(exchange: Exchange, open?: OpenWebSocket): void {
+    if (this.#waiting.length >= pipelinedMax) {
+      this.#socket.destroy()
+      return
+    }
+    this.#waiting.push({ exchange, open })
+    if (!this.#isBusy) this.#next()
+  }
+
+  #next(): void {
+    const next = this.#waiting.shift()
+    this.#isBusy = next !== undefined
+    if (next === undefined) return
+    next.exchange.onClose(() => this.#next())
+    if (this.#socket.destroyed) return
+    handleRequest(next.exchange, this.#connection, next.open)
+  }
+}
+
+/** Says a last word, and takes what the client still sends until it has read it. */
+function sayGoodbye(socket: TLSSocket, words: string, { clock, limits }: Host): void {
+  if (socket.destroyed) return
+  const deadline = clock.startTimer(limits.farewellMs, () => socket.destroy())
+  socket.once('close', () => deadline.cancel())
+  socket.end(words)
+  socket.resume()
 }

@@ -51,6 +51,12 @@ export interface Limits {
   unusedSessionMs: number
   /** Streams of one HTTP/2 connection at a time. */
   streamsMax: number
+  /** The head of an HTTP request, from its first byte; one may take twice this. */
+  requestHeadMs: number
+  /** Between two bytes of a request's body. */
+  requestBodyMs: number
+  /** An HTTP connection without any request. */
+  connectionIdleMs: number
 }
 
 export const defaultLimits: Readonly<Limits> = {
@@ -81,4 +87,7 @@ export const defaultLimits: Readonly<Limits> = {
   signInsMax: 500,
   unusedSessionMs: 300_000,
   streamsMax: 250,
+  requestHeadMs: 10_000,
+  requestBodyMs: 60_000,
+  connectionIdleMs: 180_000,
 }

@@ -1,0 +1,138 @@
+import type { Socket } from 'node:net'
+import type { Gate, Host } from '../../engine.ts'
+import type { Timer } from '../../kit/clock.ts'
+import type { Greeted } from '../downstream.ts'
+import type { Exchange } from '../wire.ts'
+import { HttpRefusal } from '../wire/refusal.ts'
+import type { Asked } from './check.ts'
+import type { Shown } from './evidence.ts'
+import { HeldLease } from './held-lease.ts'
+
+/** Leases of one connection: a browser has one per app, and TLS binds a connection to one app. */
+const leasesMax = 16
+
+/** What requests of one connection share: who is there, and what the gate said to it. */
+export class ClientConnection {
+  readonly gate: Gate
+  readonly host: Host
+  readonly greeted: Greeted
+  readonly remoteAddress: string
+  readonly remotePort: number
+  readonly #leases = new Map<string, Promise<HeldLease> | HeldLease>()
+  #isOver = false
+
+  constructor(connection: Socket, greeted: Greeted, gate: Gate, host: Host) {
+    this.gate = gate
+    this.host = host
+    this.greeted = greeted
+    this.remoteAddress = connection.remoteAddress ?? ''
+    this.remotePort = connection.remotePort ?? 0
+  }
+
+  /**
+   * The lease of this evidence: at once where the connection has it, else once the gate has admitted it. A refusal is not remembered.
+   * One that was cut is given once more, so that its end can be told; after that the gate is asked again.
+   */
+  lease(shown: Shown, asked: Asked, wanted: string, agent: string): HeldLease | Promise<HeldLease> {
+    const key = `${asked.resource} ${wanted} ${shown.key}`
+    const found = this.#leases.get(key)
+    if (found !== undefined) {
+      if (found instanceof HeldLease && found.ended !== undefined) this.#leases.delete(key)
+      return found
+    }
+    if (this.#leases.size >= leasesMax) this.#makeRoom()
+    const held = this.#admit(shown, asked, wanted, agent)
+    this.#leases.set(key, held)
+    held.then(
+      (lease) => {
+        if (this.#leases.get(key) === held) this.#leases.set(key, lease)
+      },
+      () => {
+        if (this.#leases.get(key) === held) this.#leases.delete(key)
+      },
+    )
+    return held
+  }
+
+  async #admit(
+    { evidence }: Shown,
+    { resource }: Asked,
+    wanted: string,
+    agent: string,
+  ): Promise<HeldLease> {
+    const session = await this.gate.lease({
+      ...{ evidence, protocol: 'http', resource, wanted },
+      ...{ remoteAddress: this.remoteAddress, remotePort: this.remotePort },
+      attributes: agent === '' ? {} : { application: agent },
+    })
+    try {
+      const held = new HeldLease(session, this.host)
+      if (this.#isOver) held.release()
+      return held
+    } catch (error) {
+      await session[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  #makeRoom(): void {
+    for (const [key, lease] of this.#leases) {
+      if (!(lease instanceof HeldLease) || lease.isBusy) continue
+      this.#leases.delete(key)
+      lease.release()
+      return
+    }
+    throw new HttpRefusal(429, 'limit-reached', 'too many sessions on one connection')
+  }
+
+  /** The connection is over: whatever is open was told so by its own exchange. */
+  end(): void {
+    this.#isOver = true
+    for (const lease of this.#leases.values()) if (lease instanceof HeldLease) lease.release()
+    this.#leases.clear()
+  }
+}
+
+/**
+ * Ends a connection that keeps its place for nothing: the head of a request that does not come to its end, or no request at all.
+ * Looks once in `headMs`, so that a head has between once and twice that.
+ */
+export function watchIdle(
+  { clock, limits }: Host,
+  bytesRead: () => number,
+  end: (isPartial: boolean) => void,
+): { begin(exchange: Exchange): void; stop(): void } {
+  let open = 0
+  let idleSinceMs = clock.monotonicMs()
+  let idleBytes = bytesRead()
+  let partial = false
+  let timer: Timer
+  const look = (): void => {
+    if (open === 0) {
+      const isPartial = bytesRead() > idleBytes
+      if (isPartial && partial) {
+        end(true)
+        return
+      }
+      partial = isPartial
+      if (clock.monotonicMs() - idleSinceMs >= limits.connectionIdleMs) {
+        end(false)
+        return
+      }
+    }
+    timer = clock.startTimer(limits.requestHeadMs, look)
+  }
+  timer = clock.startTimer(limits.requestHeadMs, look)
+  return {
+    begin(exchange) {
+      open++
+      partial = false
+      exchange.onClose(() => {
+        open--
+        idleSinceMs = clock.monotonicMs()
+        idleBytes = bytesRead()
+      })
+    },
+    stop: () => timer.cancel(),
+  }
+}

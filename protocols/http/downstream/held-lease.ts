@@ -1,0 +1,92 @@
+import type { Writable } from 'node:stream'
+import type { Host } from '../../engine.ts'
+import type { Cut, Session } from '../../session.ts'
+import { counterKey, RequestCounter } from '../relay/request-counter.ts'
+import { compileRules, type LevelRules } from '../relay/rules.ts'
+
+/** Something under a lease that a cut must end: a request, a WebSocket, a stream of events. */
+export interface Leaseholder {
+  cut(cut: Cut): void
+}
+
+/**
+ * What one connection holds for one piece of evidence: one lease of the session, however many requests. It is given back when the connection
+ * ends, or after a cut as soon as nobody is told anything any more.
+ */
+export class HeldLease {
+  readonly session: Session
+  readonly rules: LevelRules
+  readonly counter: RequestCounter
+  /** The last warning before the end, if there was one. */
+  warning: string | undefined
+  readonly #holders = new Set<Leaseholder>()
+  readonly #drains = new Map<Writable, () => void>()
+  readonly #listeners = new Set<(line: string) => void>()
+  #isReleased = false
+
+  /** Throws where the session was cut meanwhile; then the lease is given back. */
+  constructor(session: Session, host: Host) {
+    this.session = session
+    const { http } = session
+    if (http === undefined) throw new Error('a session of another protocol')
+    this.rules = compileRules(http.rules)
+    this.counter = session.keep(counterKey, () => new RequestCounter(host.clock, http.limits))
+    session.opened((line) => {
+      this.warning = line
+      for (const listener of this.#listeners) listener(line)
+    })
+    session.onDrain((target) => {
+      if (target !== undefined) this.#drains.get(target)?.()
+      else for (const [each, run] of [...this.#drains]) if (!each.writableNeedDrain) run()
+    })
+    const onCut = (): void => {
+      for (const holder of [...this.#holders]) holder.cut(session.signal.reason as Cut)
+      if (this.#holders.size === 0) this.release()
+    }
+    if (session.signal.aborted) onCut()
+    else session.signal.addEventListener('abort', onCut, { once: true })
+  }
+
+  get isBusy(): boolean {
+    return this.#holders.size > 0
+  }
+
+  /** The cut that ended it. */
+  get ended(): Cut | undefined {
+    return this.session.signal.aborted ? (this.session.signal.reason as Cut) : undefined
+  }
+
+  enter(holder: Leaseholder): void {
+    this.#holders.add(holder)
+  }
+
+  leave(holder: Leaseholder): void {
+    this.#holders.delete(holder)
+    if (this.#holders.size === 0 && this.session.signal.aborted) this.release()
+  }
+
+  /** Calls `run` when `target` may be forwarded to again. */
+  awaitDrain(target: Writable, run: () => void): void {
+    this.#drains.set(target, run)
+  }
+
+  forgetDrain(target: Writable): void {
+    this.#drains.delete(target)
+  }
+
+  onWarning(listener: (line: string) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  release(): void {
+    if (this.#isReleased) return
+    this.#isReleased = true
+    this.session.end('client-closed')
+    // The session's own end is its gate's to report.
+    this.session[Symbol.asyncDispose]().then(
+      () => {},
+      () => {},
+    )
+  }
+}

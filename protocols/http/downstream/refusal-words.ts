@@ -1,0 +1,91 @@
+/** What to do about a refusal: a link for browsers, a command for programs. */
+import type { SallyportError } from '../../kit/errors.ts'
+import { SallyportError as SallyportFailure } from '../../kit/errors.ts'
+import type { Cut, Level, Session } from '../../session.ts'
+import type { Exchange } from '../wire.ts'
+import { fieldValue } from '../wire/fields.ts'
+import { HttpRefusal } from '../wire/refusal.ts'
+import { answerRefusal, type RefusalWords } from './answer.ts'
+import type { Asked } from './check.ts'
+import type { HeldLease } from './held-lease.ts'
+import { ownPaths, returnPath } from './return-path.ts'
+
+/** A session of a lower level than the request needs. */
+export class LevelRefusal extends HttpRefusal {
+  readonly needs: Level | 'deny'
+
+  constructor(needs: Level | 'deny', { labels }: Pick<Session, 'labels'>) {
+    if (needs === 'deny') {
+      super(403, 'access-denied', 'nobody may do this here, at any level', {
+        hint: 'The resource’s rules refuse it; its owner can change them.',
+      })
+    } else {
+      super(403, 'access-denied', `this needs level ${needs}, and you have ${labels.level}`, {
+        hint: `Ask for it: sally request ${labels.resource} --level ${needs} --reason TEXT --wait`,
+      })
+    }
+    this.needs = needs
+  }
+}
+
+/** Words of a refusal under a session. */
+export function refusalWords(
+  error: SallyportError,
+  asked: Asked,
+  exchange: Exchange,
+): RefusalWords {
+  if (!(error instanceof LevelRefusal) || error.needs === 'deny') return {}
+  const { needs } = error
+  return {
+    title: `This needs level ${needs}`,
+    members: { level: needs },
+    action: {
+      label: `Ask for level ${needs}`,
+      href: openLink(needs, pageOf(exchange, asked)),
+    },
+  }
+}
+
+/** Where a browser asks (again) for access, and comes back to where it was. */
+export function openLink(level: Level, to: string): string {
+  return `${ownPaths.open}?${new URLSearchParams({ level, to }).toString()}`
+}
+
+/** The page that somebody was at: this one, or for anything but a page the one that it came from. */
+export function pageOf({ method, target, headers }: Exchange, { authority }: Asked): string {
+  if (method === 'GET') return returnPath(target)
+  const from = fieldValue(headers, 'referer') ?? ''
+  const origin = `https://${authority}`
+  return from.startsWith(`${origin}/`) ? returnPath(from.slice(origin.length)) : '/'
+}
+
+/** Tells of a cut what the gate says of it. */
+export function answerCut(
+  exchange: Exchange,
+  { message, hint, reason }: Cut,
+  asked: Asked,
+  level: Level,
+): void {
+  const error = new SallyportFailure('access-denied', `cut: ${reason}`, {
+    clientMessage: message,
+    hint,
+  })
+  answerRefusal(exchange, error, {
+    title: 'Your access has ended',
+    members: { reason },
+    action: { label: 'Ask again', href: openLink(level, pageOf(exchange, asked)) },
+    isLast: true,
+  })
+}
+
+/** In the last window before the end: when it is, and what was said of it. */
+export function warningHeaders({ warning, session }: HeldLease): string[] {
+  if (warning === undefined) return []
+  const line = warning.replaceAll(/[^\t -~]/g, '?')
+  const { expiresAtMs } = session.labels
+  const isMoment = expiresAtMs < 8.64e15
+  return [
+    ...(isMoment ? ['sallyport-expires-at', new Date(expiresAtMs).toISOString()] : []),
+    ...['sallyport-warning', line],
+  ]
+}

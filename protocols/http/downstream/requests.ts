@@ -1,0 +1,126 @@
+/** What becomes of each request of a connection: refused, answered by the proxy itself, or relayed under a lease. */
+import type { Level } from '../../session.ts'
+import { levels } from '../../session.ts'
+import { toSallyportError, type SallyportError } from '../../kit/errors.ts'
+import { relayRequest, type Admitted } from '../relay.ts'
+import { relayUpgrade } from '../relay/upgrade.ts'
+import type { Exchange } from '../wire.ts'
+import { fieldValue } from '../wire/fields.ts'
+import type { OpenWebSocket } from '../wire/http1.ts'
+import { HttpRefusal } from '../wire/refusal.ts'
+import { answerRefusal, isNavigation } from './answer.ts'
+import { checkRequest, type Asked } from './check.ts'
+import type { ClientConnection } from './client-connection.ts'
+import { findEvidence, type Shown } from './evidence.ts'
+import type { HeldLease } from './held-lease.ts'
+import { beginVisit, refuseOwnPath, serveOwnPath } from './own-paths.ts'
+import { answerCut, openLink, pageOf } from './refusal-words.ts'
+import { isOwnPath } from './return-path.ts'
+
+/** What a client may say of itself; the rest is left out. */
+const agentCharactersMax = 200
+
+/** Handles one request. Never throws and never rejects. `open` is there where a WebSocket is asked for. */
+export function handleRequest(
+  exchange: Exchange,
+  connection: ClientConnection,
+  open?: OpenWebSocket,
+): void {
+  const { greeted, host } = connection
+  let asked: Asked
+  try {
+    asked = checkRequest(exchange, greeted.serverName, host.domain)
+  } catch (error) {
+    logRefusal(connection, error)
+    answerRefusal(exchange, toSallyportError(error))
+    return
+  }
+  const shown = findEvidence(exchange.headers, greeted.certificate)
+  const wanted = wantedOf(exchange)
+  const lease = (): HeldLease | Promise<HeldLease> => {
+    const agent = (fieldValue(exchange.headers, 'user-agent') ?? '').slice(0, agentCharactersMax)
+    return connection.lease(shown, asked, wanted, agent)
+  }
+  if (isOwnPath(asked.path)) {
+    serveOwnPath(exchange, asked, connection, lease).catch((error: unknown) => {
+      logRefusal(connection, error)
+      refuseOwnPath(exchange, error)
+    })
+    return
+  }
+  const admitted = (held: HeldLease): void => {
+    if (exchange.isOver) return
+    const { ended } = held
+    if (ended !== undefined) {
+      answerCut(exchange, ended, asked, held.session.labels.level)
+      return
+    }
+    const { remoteAddress } = connection
+    const { usesAuthorization } = shown
+    const given: Admitted = { exchange, asked, held, host, remoteAddress, usesAuthorization }
+    if (open === undefined) relayRequest(given)
+    else relayUpgrade(given, open)
+  }
+  const refused = (error: unknown): void => {
+    logRefusal(connection, error)
+    refuse(exchange, asked, connection, shown, toSallyportError(error)).catch((failure: unknown) =>
+      answerRefusal(exchange, toSallyportError(failure)),
+    )
+  }
+  let held: HeldLease | Promise<HeldLease>
+  try {
+    held = lease()
+  } catch (error) {
+    refused(error)
+    return
+  }
+  // Without a detour where the lease is there: this is every request but a connection's first.
+  if (held instanceof Promise) held.then(admitted).catch(refused)
+  else admitted(held)
+}
+
+/** Who is not let in: a browser that opens a page is sent to sign in, everybody else is told. */
+async function refuse(
+  exchange: Exchange,
+  asked: Asked,
+  connection: ClientConnection,
+  { evidence }: Shown,
+  error: SallyportError,
+): Promise<void> {
+  if (exchange.isOver) return
+  const isStale = error.code === 'evidence-invalid' || error.code === 'evidence-expired'
+  const isUnknown = error.code === 'evidence-missing' || isStale
+  const ofBrowser = evidence.kind === 'none' || evidence.kind === 'browser-session'
+  if (isUnknown && ofBrowser && isNavigation(exchange)) {
+    await beginVisit(exchange, asked, connection, 'read', exchange.target)
+    return
+  }
+  const asks = `Bearer realm="${connection.host.domain}"`
+  const isUnauthorised = isUnknown || error.code === 'token-refused'
+  answerRefusal(exchange, error, {
+    ...(isUnauthorised
+      ? {
+          headers: [
+            'www-authenticate',
+            evidence.kind === 'none' ? asks : `${asks}, error="invalid_token"`,
+          ],
+        }
+      : {}),
+    action: {
+      label: isUnauthorised ? 'Sign in' : 'Ask for access',
+      href: openLink('read', pageOf(exchange, asked)),
+    },
+  })
+}
+
+/** Which of several grants is meant; programs say so. */
+function wantedOf({ headers }: Exchange): Level | '' {
+  const said = fieldValue(headers, 'sallyport-level')?.toLowerCase()
+  return levels.find((level) => level === said) ?? ''
+}
+
+function logRefusal({ host, remoteAddress }: ClientConnection, thrown: unknown): void {
+  const { code, message } = toSallyportError(thrown)
+  const level = thrown instanceof HttpRefusal || code !== 'internal' ? 'info' : 'error'
+  host.log[level]({ code, why: message, remoteAddress }, 'request refused')
+}

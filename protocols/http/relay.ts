@@ -1,0 +1,307 @@
+/** One request from its record to its outcome: out by the session, back to the client, with back-pressure both ways. */
+import type { Outcome } from '../activity.ts'
+import type { Host } from '../engine.ts'
+import type { Timer } from '../kit/clock.ts'
+import type { SallyportError } from '../kit/errors.ts'
+import type { ActivityId, Cut, HttpTerms, Session } from '../session.ts'
+import { answerRefusal } from './downstream/answer.ts'
+import type { Asked } from './downstream/check.ts'
+import type { HeldLease, Leaseholder } from './downstream/held-lease.ts'
+import {
+  answerCut,
+  LevelRefusal,
+  refusalWords,
+  warningHeaders,
+} from './downstream/refusal-words.ts'
+import { RequestSource, startOutcome } from './observe.ts'
+import { requestHeaders } from './relay/request-headers.ts'
+import { responseHeaders } from './relay/response-headers.ts'
+import { isAllowed } from './relay/rules.ts'
+import { openApp } from './upstream.ts'
+import type { App, AppAnswer, AppCall, AppRequest, RawHeaders } from './upstream/app.ts'
+import type { Exchange } from './wire.ts'
+import { passingTrailers } from './wire/http1.ts'
+import { HttpRefusal, statusOf } from './wire/refusal.ts'
+
+const appKey = Symbol('app of a session')
+
+/** A request that the gate let in, and where it came from. */
+export interface Admitted {
+  readonly exchange: Exchange
+  readonly asked: Asked
+  readonly held: HeldLease
+  readonly host: Host
+  readonly remoteAddress: string
+  /** `Authorization` was evidence. */
+  readonly usesAuthorization: boolean
+}
+
+/** The app of a session; its first request makes it. */
+export function appOf(session: Session, host: Host): App {
+  return session.keep(appKey, () => openApp(session, host))
+}
+
+/** Why a request may not go to the app although its session is open. Throws `HttpRefusal`. */
+export function checkTerms({ exchange, asked, held }: Admitted, terms: HttpTerms): void {
+  const need = held.rules.needOf(exchange.method, asked.path)
+  if (!isAllowed(held.session.labels.level, need)) throw new LevelRefusal(need, held.session)
+  const { headers, body } = exchange
+  let bytes = 0
+  for (let at = 0; at < headers.length; at += 2) {
+    bytes += headers[at]!.length + headers[at + 1]!.length + 4
+  }
+  if (bytes > terms.limits.headerBytesMax) {
+    throw new HttpRefusal(431, 'frame-too-large', 'the header is larger than this app takes')
+  }
+  const { bodyBytesMax } = terms.limits
+  if (bodyBytesMax > 0 && typeof body === 'number' && body > bodyBytesMax) throw bodyTooLarge()
+}
+
+/** What the app is asked: the client's request, as it was audited. */
+export function appRequestOf(
+  { exchange, asked, held, remoteAddress, usesAuthorization }: Admitted,
+  terms: HttpTerms,
+): AppRequest {
+  return {
+    method: exchange.method,
+    target: exchange.target,
+    authority: asked.authority,
+    headers: requestHeaders(exchange.headers, {
+      ...{ assertion: held.session.assertion(), remoteAddress },
+      ...{ authority: asked.authority, port: asked.port },
+      withoutAuthorization: usesAuthorization || setsAuthorization(terms),
+      mayTrail: terms.version === '2',
+    }),
+    body: exchange.body,
+  }
+}
+
+/** Relays a request. Never throws: what goes wrong is answered. */
+export function relayRequest(admitted: Admitted): void {
+  new RelayedRequest(admitted).start()
+}
+
+class RelayedRequest implements AppAnswer, Leaseholder {
+  readonly #admitted: Admitted
+  readonly #exchange: Exchange
+  readonly #session: Session
+  readonly #terms: HttpTerms
+  readonly #outcome: Outcome = startOutcome()
+  readonly #startedMs: number
+  readonly #detach: () => void
+  #id: ActivityId = 0
+  #call: AppCall | undefined
+  #isEntered = false
+  #isSettled = false
+  #bodyTimer: Timer | undefined
+  #answerWaits = false
+
+  constructor(admitted: Admitted) {
+    const { exchange, held, host } = admitted
+    this.#admitted = admitted
+    this.#exchange = exchange
+    this.#session = held.session
+    this.#terms = held.session.http!
+    this.#startedMs = host.clock.monotonicMs()
+    this.#detach = this.#session.attach(exchange.downstream)
+    held.enter(this)
+    exchange.onClose(() => this.#closed())
+    exchange.onBroken((refusal) => this.#refuse(refusal))
+    exchange.onDrain(() => {
+      if (!this.#answerWaits) return
+      this.#answerWaits = false
+      this.#call?.resume()
+    })
+  }
+
+  start(): void {
+    const admitted = this.#admitted
+    const { exchange, held, host } = admitted
+    this.#id = reportRequest(admitted, this.#terms, host)
+    try {
+      checkTerms(admitted, this.#terms)
+      held.counter.enter()
+      this.#isEntered = true
+    } catch (error) {
+      this.#refuse(error as SallyportError)
+      return
+    }
+    const request = appRequestOf(admitted, this.#terms)
+    // The record is committed before anything leaves; a cut meanwhile drops this.
+    this.#session.forwardCall(() => {
+      if (this.#isSettled) return
+      this.#call = appOf(this.#session, host).send(request, this)
+      if (exchange.body !== undefined) this.#sendBody(this.#call)
+    })
+  }
+
+  #sendBody(call: AppCall): void {
+    const { exchange, held, host } = this.#admitted
+    const { source } = exchange
+    const { bodyBytesMax } = this.#terms.limits
+    held.awaitDrain(call.body, () => source.resume())
+    source.on('data', (chunk: Buffer) => {
+      if (this.#isSettled) return
+      this.#outcome.bytesUp += chunk.length
+      if (bodyBytesMax > 0 && this.#outcome.bytesUp > bodyBytesMax) this.#refuse(bodyTooLarge())
+      else if (!this.#session.forward(call.body, chunk)) source.pause()
+    })
+    source.on('end', () => {
+      this.#bodyTimer?.cancel()
+      if (!this.#isSettled) this.#session.forwardCall(() => void call.body.end())
+    })
+    this.#watchBody(host)
+    if (exchange.expectsContinue) exchange.goOn()
+  }
+
+  /** A client that begins a body and does not go on keeps a connection of the app's for nothing. */
+  #watchBody({ clock, limits }: Host): void {
+    let before = -1
+    const { source } = this.#exchange
+    const look = (): void => {
+      if (this.#isSettled || source.readableEnded) return
+      if (this.#outcome.bytesUp === before && !source.isPaused()) {
+        const late = new HttpRefusal(408, 'handshake-timeout', 'the body took too long', {
+          isLast: true,
+        })
+        this.#refuse(late)
+        return
+      }
+      before = this.#outcome.bytesUp
+      this.#bodyTimer = clock.startTimer(limits.requestBodyMs, look)
+    }
+    this.#bodyTimer = clock.startTimer(limits.requestBodyMs, look)
+  }
+
+  informational(status: number, headers: RawHeaders): void {
+    if (!this.#isSettled && !this.#exchange.hasBegun) {
+      this.#exchange.informational(status, responseHeaders(headers))
+    }
+  }
+
+  head(status: number, statusText: string, headers: RawHeaders): void {
+    if (this.#isSettled) return
+    const exchange = this.#exchange
+    this.#outcome.tag = String(status)
+    if (status >= 400) this.#outcome.status = 'error'
+    const passing = responseHeaders(headers)
+    passing.push(...warningHeaders(this.#admitted.held))
+    const mayTrail =
+      this.#terms.version === '2' || headers.some((name) => name.toLowerCase() === 'trailer')
+    // What is left of a body that the app does not wait for.
+    const last = exchange.body !== undefined && !exchange.source.readableEnded
+    exchange.head(status, passing, { ...statusTextOf(statusText), mayTrail, last })
+    setImmediate(() => {
+      if (!exchange.isOver) exchange.flush()
+    })
+  }
+
+  data(chunk: Buffer): boolean {
+    if (this.#isSettled) return true
+    this.#outcome.bytesDown += chunk.length
+    this.#session.countDownstream(chunk.length)
+    if (this.#exchange.write(chunk)) return true
+    this.#answerWaits = true
+    return false
+  }
+
+  end(trailers: RawHeaders): void {
+    if (this.#isSettled) return
+    this.#settle()
+    const { body, source } = this.#exchange
+    // What is left of a body that the app did not wait for.
+    if (body !== undefined && !source.readableEnded) this.#call?.abort()
+    this.#exchange.end(passingTrailers(trailers))
+  }
+
+  failed(error: SallyportError): void {
+    if (this.#isSettled) return
+    this.#call = undefined
+    this.#refuse(error)
+  }
+
+  cut(cut: Cut): void {
+    const isTold = this.#isSettled
+    this.#outcome.status = 'cancelled'
+    this.#giveUp()
+    if (this.#exchange.hasBegun) {
+      // Also what the app had ended and the client not yet taken.
+      this.#exchange.abandon()
+    } else if (!isTold) {
+      answerCut(this.#exchange, cut, this.#admitted.asked, this.#session.labels.level)
+    }
+  }
+
+  /** Something that is the client's or the app's doing; said to the client if nothing was said yet. */
+  #refuse(error: SallyportError): void {
+    if (this.#isSettled) return
+    const { asked } = this.#admitted
+    this.#outcome.status = 'error'
+    this.#outcome.errorCode = error.code
+    this.#outcome.errorText = error.clientMessage
+    if (!this.#exchange.hasBegun) this.#outcome.tag = String(statusOf(error))
+    this.#giveUp()
+    if (this.#exchange.hasBegun) this.#exchange.abandon()
+    else answerRefusal(this.#exchange, error, refusalWords(error, asked, this.#exchange))
+  }
+
+  /** The answer is with the client, or the client is gone. */
+  #closed(): void {
+    if (!this.#isSettled) this.#outcome.status = 'cancelled'
+    this.#giveUp()
+    this.#detach()
+    this.#admitted.held.leave(this)
+  }
+
+  #giveUp(): void {
+    if (this.#isSettled) return
+    this.#settle()
+    this.#call?.abort()
+  }
+
+  #settle(): void {
+    this.#isSettled = true
+    this.#bodyTimer?.cancel()
+    const { held, host } = this.#admitted
+    if (this.#call !== undefined) held.forgetDrain(this.#call.body)
+    if (this.#isEntered) held.counter.leave()
+    const elapsedMs = host.clock.monotonicMs() - this.#startedMs
+    this.#outcome.durationUs = Math.round(elapsedMs * 1_000)
+    this.#session.settle(this.#id, this.#outcome)
+  }
+}
+
+/** The record of a request; one too long for a record goes into a blob, whole. */
+export function reportRequest(
+  { exchange, held }: Admitted,
+  terms: HttpTerms,
+  { limits }: Host,
+): ActivityId {
+  const { session } = held
+  const source = new RequestSource({
+    ...{ method: exchange.method, target: exchange.target, upstream: session.upstream },
+    redactedParameters: terms.redactedParameters,
+  })
+  if (source.target.length > limits.inlineTextBytesMax) {
+    const blob = session.spill()
+    blob.write(Buffer.from(source.text))
+    source.spilled(blob.finish(), limits.inlineTextBytesMax)
+  }
+  return session.report(source)
+}
+
+function setsAuthorization({ credential }: HttpTerms): boolean {
+  const { kind } = credential
+  return kind === 'bearer' || kind === 'basic' || kind === 'oauth'
+}
+
+function bodyTooLarge(): HttpRefusal {
+  return new HttpRefusal(413, 'frame-too-large', 'the body is larger than this app takes', {
+    isLast: true,
+  })
+}
+
+/** A reason phrase that may be said again (RFC 9112, 4). */
+function statusTextOf(statusText: string): { statusText?: string } {
+  return /^[\t -~]{1,200}$/.test(statusText) ? { statusText } : {}
+}

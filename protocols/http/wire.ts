@@ -1,0 +1,55 @@
+/**
+ * One request and its answer as every version of HTTP has them. What parses is Node's strict parser and nghttp2; what comes from
+ * them is data only, and is written again for the other side.
+ */
+import type { Readable } from 'node:stream'
+import type { Downstream } from '../session.ts'
+import type { RawHeaders } from './upstream/app.ts'
+import type { HttpRefusal } from './wire/refusal.ts'
+
+export interface Exchange {
+  readonly version: '1.0' | '1.1' | '2'
+  readonly method: string
+  /** As it was sent; anything but origin form is refused later. */
+  readonly target: string
+  /** `:authority`; undefined in HTTP/1, which has `Host` among its fields. */
+  readonly authority: string | undefined
+  /** Names in lower case. Without pseudo-fields. */
+  readonly headers: RawHeaders
+  /** Bytes that are announced; `chunked`: it ends where it ends; undefined: none. */
+  readonly body: number | 'chunked' | undefined
+  /** The client waits to be told to go on (RFC 9110, 10.1.1). */
+  readonly expectsContinue: boolean
+  /** The body; nothing is read before somebody listens. */
+  readonly source: Readable
+  /** Where the answer goes. */
+  readonly downstream: Downstream
+  /** The head of the answer is sent. */
+  readonly hasBegun: boolean
+  /** The answer was sent whole, or given up. */
+  readonly isOver: boolean
+  /** 100 (Continue). */
+  goOn(): void
+  /** Any other 1xx; nothing in HTTP/1.0, which knows none. */
+  informational(status: number, headers: RawHeaders): void
+  /** `mayTrail`: fields may follow the body. `last`: no request of this connection is answered after this one (HTTP/1). */
+  head(status: number, headers: RawHeaders, how?: AnswerHead): void
+  /** False: wait for `onDrain`. */
+  write(chunk: Buffer): boolean
+  /** Sends at once what waits for company. */
+  flush(): void
+  end(trailers?: RawHeaders): void
+  /** Breaks the answer off so that nobody takes it for whole: the connection ends (HTTP/1), the stream is reset (HTTP/2). */
+  abandon(): void
+  onDrain(listener: () => void): void
+  /** Once, when the answer is over or the client is gone. */
+  onClose(listener: () => void): void
+  /** Once, when what follows of the request cannot be read: a bad chunk, a body of another length. */
+  onBroken(listener: (refusal: HttpRefusal) => void): void
+}
+
+export interface AnswerHead {
+  readonly statusText?: string
+  readonly mayTrail?: boolean
+  readonly last?: boolean
+}

@@ -1,0 +1,60 @@
+/** Fields of a head, as flat lists of names and values (RFC 9110, chapters 5 and 7.6.1). */
+import type { RawHeaders } from '../upstream/app.ts'
+
+const token = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
+// oxlint-disable-next-line no-control-regex -- these are what may not be in it
+const badValue = /[\u0000-\u0008\u000a-\u001f\u007f\u0100-\uffff]/
+
+/** A name of RFC 9110, 5.1, in lower case. */
+export function isFieldName(name: string): boolean {
+  return token.test(name)
+}
+
+/** A value of RFC 9110, 5.5: no control character, no line end. */
+export function isFieldValue(value: string): boolean {
+  return !badValue.test(value)
+}
+
+/** Values of a field, in order. `name` in lower case, as all names here. */
+export function fieldValues(headers: RawHeaders, name: string): string[] {
+  const found: string[] = []
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at] === name) found.push(headers[at + 1]!)
+  }
+  return found
+}
+
+/** The first value of a field. */
+export function fieldValue(headers: RawHeaders, name: string): string | undefined {
+  for (let at = 0; at < headers.length; at += 2) if (headers[at] === name) return headers[at + 1]
+  return undefined
+}
+
+/** The elements of a comma-separated field, in lower case. */
+export function fieldTokens(headers: RawHeaders, name: string): string[] {
+  return fieldValues(headers, name)
+    .join(',')
+    .toLowerCase()
+    .split(',')
+    .map((each) => each.trim())
+    .filter((each) => each !== '')
+}
+
+/** Those of one hop (RFC 9110, 7.6.1), and what says where a body ends (RFC 9112, 6). */
+const ofOneHop = new Set([
+  ...['connection', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'transfer-encoding'],
+  ...['upgrade', 'http2-settings', 'proxy-authenticate', 'proxy-authorization'],
+  ...['proxy-authentication-info', 'alt-svc', 'alt-used'],
+])
+
+/** Whether a field concerns one hop only; `named` are the options of its `Connection`. */
+export function isOfOneHop(name: string, named: readonly string[]): boolean {
+  return ofOneHop.has(name) || (named.length > 0 && named.includes(name))
+}
+
+/** Names in lower case. */
+export function lowerNames(raw: readonly string[]): string[] {
+  const headers = [...raw]
+  for (let at = 0; at < headers.length; at += 2) headers[at] = headers[at]!.toLowerCase()
+  return headers
+}

@@ -1,0 +1,244 @@
+/** HTTP/1.0 and 1.1 by Node's parser. One server that never listens serves every connection; what it is told lies with the socket. */
+import { createHash } from 'node:crypto'
+import { createServer, ServerResponse, type IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
+import type { RawHeaders } from '../upstream/app.ts'
+import type { AnswerHead, Exchange } from '../wire.ts'
+import { fieldTokens, isOfOneHop, lowerNames } from './fields.ts'
+import { HttpRefusal, malformed } from './refusal.ts'
+
+/** Who is told what comes on a connection. */
+export interface Http1Listener {
+  request(exchange: Exchange): void
+  /** The opening of a WebSocket: `open` writes 101 and gives the stream. */
+  webSocket(exchange: Exchange, open: OpenWebSocket): void
+  /** What came is no request; nothing more is read. */
+  broken(refusal: HttpRefusal): void
+}
+
+/** `fields` in addition to Upgrade and Connection. `head` is what the client sent before it was answered. */
+export type OpenWebSocket = (fields: RawHeaders) => {
+  readonly stream: Duplex
+  readonly head: Buffer
+}
+
+const listeners = new WeakMap<Duplex, Http1Listener>()
+const open = new WeakMap<Duplex, Set<Http1Exchange>>()
+
+/** All lines of a head together; each resource has a limit of its own below this. */
+const headBytesMax = 264 * 1024
+
+const server = createServer({
+  insecureHTTPParser: false,
+  maxHeaderSize: headBytesMax,
+  // Deadlines are the connection's, by its clock.
+  headersTimeout: 0,
+  requestTimeout: 0,
+  keepAliveTimeout: 0,
+  requireHostHeader: false,
+  shouldUpgradeCallback: (request) => isWebSocket(request),
+})
+// Node drops fields past this number without a word; counting them is the check's.
+server.maxHeadersCount = 0
+server.timeout = 0
+server.on('request', (request: IncomingMessage, response: ServerResponse) =>
+  arrived(request, response, false),
+)
+server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
+  arrived(request, response, true),
+)
+server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) =>
+  arrived(request, response, false),
+)
+server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  const response = new ServerResponse(request)
+  response.shouldKeepAlive = false
+  response.assignSocket(socket as TLSSocket)
+  const exchange = new Http1Exchange(request, response, false)
+  listeners.get(socket)?.webSocket(exchange, (fields) => {
+    response.detachSocket(socket as TLSSocket)
+    exchange.isOver = true
+    let text = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+    for (let at = 0; at < fields.length; at += 2) text += `${fields[at]}: ${fields[at + 1]}\r\n`
+    socket.write(`${text}\r\n`, 'latin1')
+    return { stream: socket, head }
+  })
+})
+server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
+  const refusal = new HttpRefusal(405, 'unsupported-feature', 'there are no tunnels here', {
+    isLast: true,
+  })
+  listeners.get(socket)?.broken(refusal)
+})
+server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+  const refusal = refusalFor(error)
+  const waiting = open.get(socket)
+  if (waiting !== undefined && waiting.size > 0) for (const each of waiting) each.breakOff(refusal)
+  else listeners.get(socket)?.broken(refusal)
+})
+
+/** Serves a connection on which TLS is done. */
+export function serveHttp1(socket: TLSSocket, listener: Http1Listener): void {
+  listeners.set(socket, listener)
+  open.set(socket, new Set())
+  server.emit('connection', socket)
+}
+
+function arrived(
+  request: IncomingMessage,
+  response: ServerResponse,
+  expectsContinue: boolean,
+): void {
+  const exchange = new Http1Exchange(request, response, expectsContinue)
+  const waiting = open.get(request.socket)
+  waiting?.add(exchange)
+  exchange.onClose(() => waiting?.delete(exchange))
+  listeners.get(request.socket)?.request(exchange)
+}
+
+function isWebSocket({ method, httpVersion, headers }: IncomingMessage): boolean {
+  return method === 'GET' && httpVersion === '1.1' && headers.upgrade?.toLowerCase() === 'websocket'
+}
+
+function refusalFor({ code, message }: NodeJS.ErrnoException): HttpRefusal {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return new HttpRefusal(431, 'frame-too-large', 'the header is too large', { isLast: true })
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new HttpRefusal(413, 'frame-too-large', 'chunk extensions are too large', {
+        isLast: true,
+      })
+    default:
+      return malformed(`this is not HTTP/1.1 (${message.replace(/^Parse Error: /, '')})`)
+  }
+}
+
+class Http1Exchange implements Exchange {
+  readonly version: '1.0' | '1.1'
+  readonly method: string
+  readonly target: string
+  readonly authority = undefined
+  readonly headers: RawHeaders
+  readonly body: number | 'chunked' | undefined
+  readonly expectsContinue: boolean
+  readonly source: IncomingMessage
+  isOver = false
+  readonly #response: ServerResponse
+  #onBroken: ((refusal: HttpRefusal) => void) | undefined
+
+  constructor(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) {
+    this.version = request.httpVersion === '1.1' ? '1.1' : '1.0'
+    this.method = request.method ?? ''
+    this.target = request.url ?? ''
+    this.headers = lowerNames(request.rawHeaders)
+    const { 'transfer-encoding': coding, 'content-length': length } = request.headers
+    this.body = coding !== undefined ? 'chunked' : length === undefined ? undefined : Number(length)
+    this.expectsContinue = expectsContinue
+    this.source = request
+    this.#response = response
+    request.on('error', () => {})
+    response.on('error', () => {})
+    response.once('close', () => (this.isOver = true))
+  }
+
+  get downstream(): Exchange['downstream'] {
+    const response = this.#response
+    return {
+      get destroyed() {
+        return response.destroyed
+      },
+      get writableLength() {
+        return response.writableLength
+      },
+      destroy: (error) => response.destroy(error),
+      resume() {},
+      end: () => response.end(),
+      once: (event, listener) => response.once(event, listener),
+      on: (event, listener) => response.on(event, listener),
+    }
+  }
+
+  get hasBegun(): boolean {
+    return this.#response.headersSent
+  }
+
+  goOn(): void {
+    this.#response.writeContinue()
+  }
+
+  informational(status: number, headers: RawHeaders): void {
+    if (this.version === '1.0' || status !== 103) return
+    const link = headers.flatMap((name, at) => (name === 'link' ? [headers[at + 1]!] : []))
+    if (link.length > 0) this.#response.writeEarlyHints({ link })
+  }
+
+  head(status: number, headers: RawHeaders, how: AnswerHead = {}): void {
+    const response = this.#response
+    if (how.last === true) response.shouldKeepAlive = false
+    const fields = headers as string[]
+    if (how.statusText === undefined) response.writeHead(status, fields)
+    else response.writeHead(status, how.statusText, fields)
+  }
+
+  write(chunk: Buffer): boolean {
+    return this.#response.write(chunk)
+  }
+
+  flush(): void {
+    this.#response.flushHeaders()
+  }
+
+  end(trailers: RawHeaders = []): void {
+    if (trailers.length > 0 && this.version === '1.1') {
+      const pairs: [string, string][] = []
+      for (let at = 0; at < trailers.length; at += 2) pairs.push([trailers[at]!, trailers[at + 1]!])
+      this.#response.addTrailers(pairs)
+    }
+    this.#response.end()
+  }
+
+  abandon(): void {
+    this.isOver = true
+    this.#response.destroy()
+    this.source.destroy()
+  }
+
+  onDrain(listener: () => void): void {
+    this.#response.on('drain', listener)
+  }
+
+  onClose(listener: () => void): void {
+    this.#response.once('close', listener)
+  }
+
+  onBroken(listener: (refusal: HttpRefusal) => void): void {
+    this.#onBroken = listener
+  }
+
+  breakOff(refusal: HttpRefusal): void {
+    if (this.#onBroken === undefined) this.abandon()
+    else this.#onBroken(refusal)
+  }
+}
+
+/** RFC 6455, 4.2.2: what shows that a key was understood. */
+export function acceptKey(key: string): string {
+  return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+}
+
+/** Fields that were sent after a body and may go on: none that says where it ends, who asks or how to read it. */
+export function passingTrailers(trailers: RawHeaders): string[] {
+  const named = fieldTokens(trailers, 'connection')
+  return trailers.flatMap((name, at) =>
+    at % 2 === 1 || isOfOneHop(name, named) || forbiddenInTrailers.has(name)
+      ? []
+      : [name, trailers[at + 1]!],
+  )
+}
+
+/** RFC 9110, 6.5.1. */
+const forbiddenInTrailers = new Set([
+  ...['content-length', 'content-encoding', 'content-type', 'content-range', 'host'],
+  ...['set-cookie', 'cookie', 'authorization', 'cache-control', 'location', 'date', 'expires'],
+])

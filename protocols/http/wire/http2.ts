@@ -1,0 +1,176 @@
+/** HTTP/2 by nghttp2 (RFC 9113), one session of it for each connection. */
+import {
+  constants,
+  performServerHandshake,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2'
+import type { TLSSocket } from 'node:tls'
+import type { Limits } from '../../kit/limits.ts'
+import type { RawHeaders } from '../upstream/app.ts'
+import type { AnswerHead, Exchange } from '../wire.ts'
+
+const {
+  NGHTTP2_CANCEL: cancelCode,
+  NGHTTP2_NO_ERROR: noError,
+  NGHTTP2_FLAG_END_STREAM: endStreamFlag,
+} = constants
+
+/** As HTTP/1 here: nghttp2 counts each field 32 bytes larger than it is. */
+const headBytesMax = 264 * 1024
+const fieldsMax = 256
+/** Resets by the client at once, and then in a second: more is an attack (CVE-2023-44487). */
+const resetBurst = 1_000
+const resetRate = 33
+
+/** Serves a connection on which TLS is done. Resolves to nothing: the socket's end is its end. */
+export function serveHttp2(
+  socket: TLSSocket,
+  limits: Pick<Limits, 'streamsMax'>,
+  onExchange: (exchange: Exchange) => void,
+): ServerHttp2Session {
+  const session = performServerHandshake(socket, {
+    maxHeaderListPairs: fieldsMax,
+    maxSettings: 32,
+    maxOutstandingPings: 4,
+    maxSessionInvalidFrames: 20,
+    maxSessionRejectedStreams: 50,
+    maxSessionMemory: 32,
+    streamResetBurst: resetBurst,
+    streamResetRate: resetRate,
+    settings: {
+      maxConcurrentStreams: limits.streamsMax,
+      maxHeaderListSize: headBytesMax,
+      enablePush: false,
+      enableConnectProtocol: false,
+    },
+  })
+  session.on('error', () => socket.destroy())
+  session.on('frameError', () => {})
+  session.on(
+    'stream',
+    (
+      stream: ServerHttp2Stream,
+      headers: IncomingHttpHeaders,
+      flags: number,
+      raw: readonly string[],
+    ) => {
+      stream.on('error', () => {})
+      onExchange(new Http2Exchange(stream, headers, flags, raw))
+    },
+  )
+  return session
+}
+
+class Http2Exchange implements Exchange {
+  readonly version = '2'
+  readonly method: string
+  readonly target: string
+  readonly authority: string | undefined
+  readonly headers: RawHeaders
+  readonly body: number | 'chunked' | undefined
+  readonly expectsContinue: boolean
+  readonly source: ServerHttp2Stream
+  isOver = false
+  #trailers: RawHeaders = []
+
+  constructor(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    flags: number,
+    raw: readonly string[],
+  ) {
+    this.method = headers[':method'] ?? ''
+    this.target = headers[':path'] ?? ''
+    this.authority = headers[':authority']
+    this.headers = withoutPseudo(raw)
+    const length = headers['content-length']
+    const isEmpty = (flags & endStreamFlag) !== 0
+    this.body = isEmpty ? undefined : length === undefined ? 'chunked' : Number(length)
+    this.expectsContinue = headers.expect?.toLowerCase() === '100-continue'
+    this.source = stream
+    stream.once('close', () => (this.isOver = true))
+  }
+
+  get downstream(): Exchange['downstream'] {
+    return this.source
+  }
+
+  get hasBegun(): boolean {
+    return this.source.headersSent
+  }
+
+  goOn(): void {
+    if (this.#isOpen()) this.source.additionalHeaders({ ':status': 100 })
+  }
+
+  informational(status: number, headers: RawHeaders): void {
+    if (this.#isOpen() && !this.hasBegun) {
+      this.source.additionalHeaders({ ...outgoing(headers), ':status': status })
+    }
+  }
+
+  head(status: number, headers: RawHeaders, how: AnswerHead = {}): void {
+    if (!this.#isOpen()) return
+    const waitForTrailers = how.mayTrail === true
+    if (waitForTrailers) {
+      this.source.once('wantTrailers', () => this.source.sendTrailers(outgoing(this.#trailers)))
+    }
+    this.source.respond({ ...outgoing(headers), ':status': status }, { waitForTrailers })
+  }
+
+  write(chunk: Buffer): boolean {
+    return this.source.write(chunk)
+  }
+
+  flush(): void {}
+
+  end(trailers: RawHeaders = []): void {
+    this.#trailers = trailers
+    this.source.end()
+    // What is still sent of the request interests nobody any more (RFC 9113, 8.1).
+    if (!this.source.readableEnded) this.source.resume()
+  }
+
+  abandon(): void {
+    this.isOver = true
+    this.source.close(this.hasBegun ? cancelCode : noError)
+  }
+
+  onDrain(listener: () => void): void {
+    this.source.on('drain', listener)
+  }
+
+  onClose(listener: () => void): void {
+    this.source.once('close', listener)
+  }
+
+  /** A stream that cannot be read is reset by nghttp2, and so closed. */
+  onBroken(): void {}
+
+  #isOpen(): boolean {
+    return !this.source.destroyed && !this.source.closed
+  }
+}
+
+function withoutPseudo(raw: readonly string[]): string[] {
+  const headers: string[] = []
+  for (let at = 0; at < raw.length; at += 2) {
+    if (!raw[at]!.startsWith(':')) headers.push(raw[at]!, raw[at + 1]!)
+  }
+  return headers
+}
+
+/** Fields as an object, which is what nghttp2's binding takes; repeated ones stay apart. */
+function outgoing(headers: RawHeaders): Record<string, string | string[]> {
+  const fields = Object.create(null) as Record<string, string | string[]>
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at]!
+    const before = fields[name]
+    const value = headers[at + 1]!
+    fields[name] =
+      before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
+  }
+  return fields
+}
