@@ -24,6 +24,7 @@ import type {
   Downstream,
   EndReason,
   HttpTerms,
+  Level,
   RecordedFrom,
   Recording,
   RecordingHeader,
@@ -92,6 +93,8 @@ export interface FakeGateOptions {
   farewellMs?: number
   ssh?: SshTerms
   http?: HttpTerms
+  /** Of every session; `read` by default. */
+  level?: Level
   certify?: Session['certify']
   signIn?: Gate['signIn']
   queueBytesMax?: number
@@ -101,6 +104,7 @@ export interface FakeGateOptions {
 
 export function createFakeGate(options: FakeGateOptions): FakeGate {
   const cancels = new Map<string, () => void>()
+  const leases = new FakeLeases()
   const gate: FakeGate = {
     sessions: [],
     arrivals: [],
@@ -131,13 +135,16 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
       const same = gate.sessions.find(
         (session) =>
           !session.signal.aborted &&
+          leases.isHeld(session) &&
           isSameEvidence(session.arrival, arrival) &&
           session.arrival.resource === arrival.resource &&
           session.arrival.wanted === arrival.wanted,
       )
-      if (same === undefined) return gate.admit(arrival)
-      gate.arrivals.push(arrival)
-      return Promise.resolve(same)
+      if (same !== undefined) {
+        gate.arrivals.push(arrival)
+        return Promise.resolve(leases.take(same))
+      }
+      return gate.admit(arrival).then((session) => leases.take(session as FakeSession))
     },
     browsers: {
       begin: ({ resource, level, port }) =>
@@ -166,6 +173,42 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
     },
   }
   return gate
+}
+
+/** Counted, as the real one has them; a session ends with its last lease, at once. */
+class FakeLeases {
+  readonly #open = new Map<FakeSession, Set<(target: Writable | undefined) => void>>()
+  readonly #counts = new Map<FakeSession, number>()
+
+  isHeld(session: FakeSession): boolean {
+    return (this.#counts.get(session) ?? 0) > 0
+  }
+
+  take(session: FakeSession): Session {
+    const drains = this.#open.get(session) ?? new Set()
+    this.#open.set(session, drains)
+    this.#counts.set(session, (this.#counts.get(session) ?? 0) + 1)
+    session.onDrain((target) => {
+      for (const drain of drains) drain(target)
+    })
+    let own: ((target: Writable | undefined) => void) | undefined
+    let given: Promise<void> | undefined
+    const giveBack = async (): Promise<void> => {
+      if (own !== undefined) drains.delete(own)
+      const left = this.#counts.get(session)! - 1
+      this.#counts.set(session, left)
+      if (left === 0) await session[Symbol.asyncDispose]()
+    }
+    const lease: Pick<Session, 'onDrain' | typeof Symbol.asyncDispose> = {
+      onDrain(listener) {
+        if (own !== undefined) drains.delete(own)
+        own = listener
+        drains.add(listener)
+      },
+      [Symbol.asyncDispose]: () => (given ??= giveBack()),
+    }
+    return Object.assign(Object.create(session) as Session, lease)
+  }
 }
 
 /** What the console sends a browser back with, and what a browser keeps meanwhile. */
@@ -329,7 +372,7 @@ function createFakeSession(
       personEmail: 'dev@example.test',
       resource: arrival.resource ?? '',
       protocol: arrival.protocol,
-      level: 'read',
+      level: options.level ?? 'read',
       expiresAtMs: Number.MAX_SAFE_INTEGER,
     },
     get ended() {

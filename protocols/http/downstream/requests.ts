@@ -63,9 +63,7 @@ export function handleRequest(
   }
   const refused = (error: unknown): void => {
     logRefusal(connection, error)
-    refuse(exchange, asked, connection, shown, toSallyportError(error)).catch((failure: unknown) =>
-      answerRefusal(exchange, toSallyportError(failure)),
-    )
+    void refuse(exchange, asked, connection, shown, toSallyportError(error))
   }
   let held: HeldLease | Promise<HeldLease>
   try {
@@ -79,7 +77,7 @@ export function handleRequest(
   else admitted(held)
 }
 
-/** Who is not let in: a browser that opens a page is sent to sign in, everybody else is told. */
+/** Who is not let in: a browser that opens a page is sent to sign in, everybody else is told. Never rejects. */
 async function refuse(
   exchange: Exchange,
   asked: Asked,
@@ -92,7 +90,12 @@ async function refuse(
   const isUnknown = error.code === 'evidence-missing' || isStale
   const ofBrowser = evidence.kind === 'none' || evidence.kind === 'browser-session'
   if (isUnknown && ofBrowser && isNavigation(exchange)) {
-    await beginVisit(exchange, asked, connection, 'read', exchange.target)
+    try {
+      await beginVisit(exchange, asked, connection, 'read', exchange.target)
+    } catch (failure) {
+      logRefusal(connection, failure)
+      answerRefusal(exchange, toSallyportError(failure))
+    }
     return
   }
   const asks = `Bearer realm="${connection.host.domain}"`

@@ -44,6 +44,8 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   'upstream-unreachable': 502,
   'upstream-tls': 502,
   'upstream-login': 502,
+  'upstream-timeout': 504,
+  'upstream-answer': 502,
   'secret-unavailable': 502,
   'secret-not-bound': 502,
   'audit-unwritable': 503,
