@@ -122,9 +122,14 @@ class RequestQueue {
     const next = this.#waiting.shift()
     this.#isBusy = next !== undefined
     if (next === undefined) return
-    next.exchange.onClose(() => this.#next())
+    const { exchange } = next
+    exchange.onClose(() => {
+      // What follows a request that was refused, or said to be the last, may be part of it: it was read, and is forgotten.
+      if (exchange.isLast) this.#isBusy = true
+      else this.#next()
+    })
     if (this.#socket.destroyed) return
-    handleRequest(next.exchange, this.#connection, next.open)
+    handleRequest(exchange, this.#connection, next.open)
   }
 }
 

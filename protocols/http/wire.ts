@@ -8,7 +8,8 @@ import type { RawHeaders } from './upstream/app.ts'
 import type { HttpRefusal } from './wire/refusal.ts'
 
 export interface Exchange {
-  readonly version: '1.0' | '1.1' | '2'
+  /** `other`: a parser's leniency, to be refused. */
+  readonly version: '1.0' | '1.1' | '2' | 'other'
   readonly method: string
   /** As it was sent; anything but origin form is refused later. */
   readonly target: string
@@ -28,6 +29,8 @@ export interface Exchange {
   readonly hasBegun: boolean
   /** The answer was sent whole, or given up. */
   readonly isOver: boolean
+  /** Nothing that came after it on its connection may be answered (RFC 9112, 9.6). */
+  readonly isLast: boolean
   /** 100 (Continue). */
   goOn(): void
   /** Any other 1xx; nothing in HTTP/1.0, which knows none. */
@@ -44,7 +47,7 @@ export interface Exchange {
   onDrain(listener: () => void): void
   /** Once, when the answer is over or the client is gone. */
   onClose(listener: () => void): void
-  /** Once, when what follows of the request cannot be read: a bad chunk, a body of another length. */
+  /** Once, when what follows of the request cannot be read: a bad chunk. The listener that came last; at once if it happened before. */
   onBroken(listener: (refusal: HttpRefusal) => void): void
 }
 

@@ -34,6 +34,11 @@ export function checkRequest(
   serverName: string | undefined,
   domain: string,
 ): Asked {
+  if (exchange.version === 'other') {
+    throw new HttpRefusal(505, 'unsupported-feature', 'only HTTP/1.0, 1.1 and 2 are spoken here', {
+      isLast: true,
+    })
+  }
   checkFields(exchange)
   checkFraming(exchange)
   if (!methodPattern.test(exchange.method)) throw malformed('the method is no method')

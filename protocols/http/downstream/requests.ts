@@ -35,6 +35,11 @@ export function handleRequest(
     answerRefusal(exchange, toSallyportError(error))
     return
   }
+  exchange.onBroken((refusal) => {
+    logRefusal(connection, refusal)
+    answerRefusal(exchange, refusal)
+  })
+  if (exchange.hasBegun) return
   const shown = findEvidence(exchange.headers, greeted.certificate)
   const wanted = wantedOf(exchange)
   const lease = (): HeldLease | Promise<HeldLease> => {
@@ -49,7 +54,7 @@ export function handleRequest(
     return
   }
   const admitted = (held: HeldLease): void => {
-    if (exchange.isOver) return
+    if (exchange.isOver || exchange.hasBegun) return
     const { ended } = held
     if (ended !== undefined) {
       answerCut(exchange, ended, asked, held.session.labels.level)
@@ -85,7 +90,7 @@ async function refuse(
   { evidence }: Shown,
   error: SallyportError,
 ): Promise<void> {
-  if (exchange.isOver) return
+  if (exchange.isOver || exchange.hasBegun) return
   const isStale = error.code === 'evidence-invalid' || error.code === 'evidence-expired'
   const isUnknown = error.code === 'evidence-missing' || isStale
   const ofBrowser = evidence.kind === 'none' || evidence.kind === 'browser-session'

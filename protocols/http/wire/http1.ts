@@ -73,9 +73,12 @@ server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
 })
 server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
   const refusal = refusalFor(error)
-  const waiting = open.get(socket)
-  if (waiting !== undefined && waiting.size > 0) for (const each of waiting) each.breakOff(refusal)
-  else listeners.get(socket)?.broken(refusal)
+  const waiting = [...(open.get(socket) ?? [])]
+  for (const each of waiting) if (!each.source.complete) each.breakOff(refusal)
+  const last = waiting.at(-1)
+  // Requests that came whole before it are answered first (RFC 9112, 9.3.2).
+  if (last === undefined) listeners.get(socket)?.broken(refusal)
+  else if (last.source.complete) last.onClose(() => listeners.get(socket)?.broken(refusal))
 })
 
 /** Serves a connection on which TLS is done. */
@@ -115,7 +118,7 @@ function refusalFor({ code, message }: NodeJS.ErrnoException): HttpRefusal {
 }
 
 class Http1Exchange implements Exchange {
-  readonly version: '1.0' | '1.1'
+  readonly version: '1.0' | '1.1' | 'other'
   readonly method: string
   readonly target: string
   readonly authority = undefined
@@ -126,9 +129,11 @@ class Http1Exchange implements Exchange {
   isOver = false
   readonly #response: ServerResponse
   #onBroken: ((refusal: HttpRefusal) => void) | undefined
+  #broken: HttpRefusal | undefined
 
   constructor(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) {
-    this.version = request.httpVersion === '1.1' ? '1.1' : '1.0'
+    const { httpVersion } = request
+    this.version = httpVersion === '1.1' || httpVersion === '1.0' ? httpVersion : 'other'
     this.method = request.method ?? ''
     this.target = request.url ?? ''
     this.headers = lowerNames(request.rawHeaders)
@@ -161,6 +166,10 @@ class Http1Exchange implements Exchange {
 
   get hasBegun(): boolean {
     return this.#response.headersSent
+  }
+
+  get isLast(): boolean {
+    return !this.#response.shouldKeepAlive || this.#broken !== undefined
   }
 
   goOn(): void {
@@ -214,11 +223,13 @@ class Http1Exchange implements Exchange {
 
   onBroken(listener: (refusal: HttpRefusal) => void): void {
     this.#onBroken = listener
+    if (this.#broken !== undefined) listener(this.#broken)
   }
 
   breakOff(refusal: HttpRefusal): void {
-    if (this.#onBroken === undefined) this.abandon()
-    else this.#onBroken(refusal)
+    if (this.#broken !== undefined) return
+    this.#broken = refusal
+    this.#onBroken?.(refusal)
   }
 }
 

@@ -65,6 +65,7 @@ export function serveHttp2(
 
 class Http2Exchange implements Exchange {
   readonly version = '2'
+  readonly isLast = false
   readonly method: string
   readonly target: string
   readonly authority: string | undefined
