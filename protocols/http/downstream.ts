@@ -54,6 +54,8 @@ async function greetInTime(
   const socket = startTls(connection, host)
   encrypted.socket = socket
   await handshake(socket)
+  // HTTP/2 waits for what only a tls.Server would say; Node has no other word for it.
+  Object.assign(socket, { secureConnecting: false })
   const serverName = typeof socket.servername === 'string' ? socket.servername : undefined
   return {
     socket,
