@@ -11,11 +11,7 @@ import type { Limits } from '../../kit/limits.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
 
-const {
-  NGHTTP2_CANCEL: cancelCode,
-  NGHTTP2_NO_ERROR: noError,
-  NGHTTP2_FLAG_END_STREAM: endStreamFlag,
-} = constants
+const { NGHTTP2_FLAG_END_STREAM: endStreamFlag } = constants
 
 /** As HTTP/1 here: nghttp2 counts each field 32 bytes larger than it is. */
 const headBytesMax = 264 * 1024
@@ -136,7 +132,8 @@ class Http2Exchange implements Exchange {
 
   abandon(): void {
     this.isOver = true
-    this.source.close(this.hasBegun ? cancelCode : noError)
+    // `close` would end the body first, and so pass half an answer off as a whole one.
+    this.source.destroy(new Error('broken off'))
   }
 
   onDrain(listener: () => void): void {
