@@ -8,6 +8,8 @@ export interface AssertionOptions {
   /** Of the proxy: who says so, and where the app is for its clients. */
   readonly domain: string
   readonly signer: AssertionSigner
+  /** Of a session that was cut nothing is said any more. */
+  readonly throwIfCut: () => void
   readonly clock: Pick<Clock, 'wallMs' | 'monotonicMs'>
 }
 
@@ -15,13 +17,14 @@ const lifeSeconds = 60
 const cachedMs = 30_000
 
 export function createAssertion(options: AssertionOptions): () => string {
-  const { labels, domain, signer, clock } = options
+  const { labels, domain, signer, clock, throwIfCut } = options
   const header = encode({ alg: 'ES256', typ: 'JWT', kid: signer.kid })
   let token = ''
   let signedMs = -Infinity
   let signedAtMs = 0
 
   return () => {
+    throwIfCut()
     const [nowMs, atMs] = [clock.monotonicMs(), clock.wallMs()]
     // By both clocks: one that was set says another time than the token does.
     const isFresh = nowMs - signedMs < cachedMs && Math.abs(atMs - signedAtMs) < cachedMs

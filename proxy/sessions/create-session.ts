@@ -68,7 +68,8 @@ export function createSessions(options: CreateSessionOptions) {
             onDrain,
             onFailure,
           }),
-        createAssertion: (labels) => createAssertion({ labels, domain, signer, clock }),
+        createAssertion: (labels, throwIfCut) =>
+          createAssertion({ labels, domain, signer, clock, throwIfCut }),
         createRecordings: (onDrain) =>
           createSessionRecordings({
             spool,

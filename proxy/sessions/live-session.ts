@@ -30,6 +30,7 @@ import type { EvidenceFacts } from '../grants/control-view.ts'
 import { createCredentials, type Credentials } from './credentials.ts'
 import { cutError, cutWords } from './cut-words.ts'
 import type { Dial } from './dial.ts'
+import { createKept } from './kept.ts'
 import { createMonitor, warningLine, type Monitor } from './monitor.ts'
 import type { CutOrder, SessionFacts, SessionTools } from './session-parts.ts'
 import { createSessionAudit, type SessionAudit } from './session-audit.ts'
@@ -42,9 +43,9 @@ export class LiveSession implements Session {
   readonly upstream: Upstream
   readonly ssh?: SshTerms
   readonly http?: HttpTerms
+  readonly assertion: () => string
   readonly identity: EvidenceFacts
   readonly confirmedPosition: number
-  readonly #facts: SessionFacts
   readonly #tools: SessionTools
   readonly #forwarder: Forwarder
   readonly #recordings: ReturnType<SessionTools['createRecordings']>
@@ -53,13 +54,12 @@ export class LiveSession implements Session {
   readonly #sockets: SessionSockets
   readonly #credentials: Credentials
   readonly #audit: SessionAudit
-  readonly #assertion: () => string
   #claims: GrantClaims
   #resource: Resource
   #notify: ((line: string) => void) | undefined
   #onDrain: ((target: Writable | undefined) => void) | undefined
   #cancelKeys: Buffer[] = []
-  readonly #kept = new Map<symbol, Disposable>()
+  readonly #kept = createKept()
   #cut:
     | { order: CutOrder; beganMs: number; atMonotonicMs: number; forwardedBytes: number }
     | undefined
@@ -80,7 +80,6 @@ export class LiveSession implements Session {
     this.upstream = facts.binding.upstream
     this.identity = facts.identity
     this.confirmedPosition = facts.confirmedPosition
-    this.#facts = facts
     this.#tools = tools
     this.#audit = createSessionAudit({ ...tools, labels: facts.labels })
     this.#claims = facts.claims
@@ -105,7 +104,7 @@ export class LiveSession implements Session {
       ...{ stores: tools.stores, certifySession: tools.certifySession, signal: this.signal },
       ...{ clock: tools.clock, throwIfCut: () => this.throwIfCut() },
     })
-    this.#assertion = tools.createAssertion(facts.labels)
+    this.assertion = tools.createAssertion(facts.labels, () => this.throwIfCut())
     this.#lastByteMs = tools.clock.monotonicMs()
     this.#forwarder = tools.createForwarder(
       (drained) => this.#onDrain?.(drained),
@@ -134,10 +133,6 @@ export class LiveSession implements Session {
 
   get resource(): Resource {
     return this.#resource
-  }
-
-  get account(): string {
-    return this.#facts.binding.account
   }
 
   get cutReason(): CutReason | undefined {
@@ -262,14 +257,7 @@ export class LiveSession implements Session {
 
   keep<T extends Disposable>(key: symbol, make: () => T): T {
     this.throwIfCut()
-    let kept = this.#kept.get(key)
-    if (kept === undefined) this.#kept.set(key, (kept = make()))
-    return kept as T
-  }
-
-  assertion(): string {
-    this.throwIfCut()
-    return this.#assertion()
+    return this.#kept.keep(key, make)
   }
 
   countDownstream(bytes: number): void {
@@ -370,8 +358,7 @@ export class LiveSession implements Session {
     await Promise.race([this.#sockets.settle(), this.#farewellOver.promise])
     this.#farewell?.cancel()
     this.#sockets.destroyAll()
-    for (const kept of this.#kept.values()) kept[Symbol.dispose]()
-    this.#kept.clear()
+    this.#kept.dispose()
     this.#credentials.drop()
 
     const closedMs = clock.monotonicMs()

@@ -44,7 +44,8 @@ export interface SessionTools {
     onFailure: ForwarderOptions['onFailure'],
   ) => Forwarder
   readonly createRecordings: (onDrain: () => void) => SessionRecordings
-  readonly createAssertion: (labels: SessionLabels) => () => string
+  /** `throwIfCut`: throws what a cut means. */
+  readonly createAssertion: (labels: SessionLabels, throwIfCut: () => void) => () => string
   readonly startDial: StartDial
   readonly stores: readonly SecretStore[]
   readonly certifySession: CertifySession
