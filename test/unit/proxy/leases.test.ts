@@ -145,6 +145,17 @@ describe('one session, many leases', () => {
     expect(idOf(await lease())).not.toBe(idOf(one))
   })
 
+  it('is given back once: whoever does it again does not lengthen the wait', async () => {
+    await grant()
+    const one = await lease()
+    await one[Symbol.asyncDispose]()
+    world.clock.advance(world.limits.unusedSessionMs - 1)
+    await one[Symbol.asyncDispose]()
+    world.clock.advance(1)
+    await turns()
+    expect(world.registry.size).toBe(0)
+  })
+
   it('has a lease end without ending the others, whatever it says of why', async () => {
     await grant()
     const [one, other] = [await lease(), await lease()]
