@@ -97,7 +97,7 @@ describe('an access token', () => {
       ...['wiki client', secretText],
     ])
     // Whoever drops theirs takes nothing from the others; the client's secret is dropped at once.
-    given[0]!.drop()
+    given[0].drop()
     expect((await tokens.get()).reveal()).toBe('one')
     expect(() => secrets[0]!.reveal()).toThrow()
   })
