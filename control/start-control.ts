@@ -57,6 +57,7 @@ import { readChecks, shareChecks } from './server/readiness.ts'
 import { issueControlCertificate, keepRenewed } from './server/server-certificate.ts'
 import { trimTokens } from './tokens/trim-tokens.ts'
 import { trimBrowserSessions } from './apps/trim-browser-sessions.ts'
+import { registerPages } from './web/register-pages.ts'
 import { countLiveSessions } from './sessions/count-live-sessions.ts'
 import { openStores, type Stores } from './store/store.ts'
 
@@ -245,6 +246,7 @@ async function start(
   const shownHost = bare(given?.hostname ?? (isUnspecified(host) ? 'localhost' : host))
   const hosts = [shownHost, ...(isUnspecified(host) ? [] : [host])]
   const certificate = await issueControlCertificate(control, hosts)
+  let url = ''
   const api = await openApiServer({
     control,
     handlers,
@@ -256,6 +258,11 @@ async function start(
     version: readVersion(),
     validateAnswers: options.validateAnswers ?? false,
     isStopping,
+    registerMore: (server) =>
+      registerPages(server, {
+        ...{ control, login: loginContext, origin: () => url },
+        appsPort: options.proxyAddress?.ports.http ?? 443,
+      }),
     onAnswered: (route, status, durationMs) => metrics.request(route, status, durationMs),
     onConfirmed: (verdict, durationMs) =>
       metrics.confirmed(verdict.kind, verdict.kind === 'denied' ? verdict.why : '', durationMs),
@@ -276,7 +283,7 @@ async function start(
   })
   closers.push(() => operations.close())
 
-  const url = given?.origin ?? `https://${inUrl(shownHost)}:${api.port}`
+  url = given?.origin ?? `https://${inUrl(shownHost)}:${api.port}`
   if (options.admin !== undefined) {
     await bootstrapAdmin(control, { ...options.admin, controlUrl: url })
   }

@@ -1,4 +1,5 @@
 import type { Level } from '../api/names.ts'
+import type { KeptRequest } from '../requests/access-request.ts'
 import type { Sql } from '../store/store.ts'
 
 /** Why somebody's last session at an app is over. */
@@ -43,4 +44,27 @@ export async function readLastEnd(
       ? {}
       : { revoked: { by: revokedBy ?? '', reason: revokeReason ?? '' } }),
   }
+}
+
+/** A no to what they asked for, and nothing asked since. */
+export interface LastRefusal {
+  readonly level: Level
+  readonly by: string
+  readonly comment: string
+}
+
+export async function readLastRefusal(
+  sql: Sql,
+  realm: string,
+  { personId, resource, atMs }: { personId: string; resource: string; atMs: number },
+): Promise<LastRefusal | undefined> {
+  const [row] = await sql.query<Pick<KeptRequest, 'state' | 'level' | 'decisions' | 'decidedAtMs'>>(
+    `select state, level, decisions, decided_at_ms as "decidedAtMs" from requests
+     where realm = $1 and person_id = $2 and resource = $3 and kind = 'access'
+     order by made_at_ms desc, id desc limit 1`,
+    [realm, personId, resource],
+  )
+  if (row?.state !== 'denied' || (row.decidedAtMs ?? 0) < atMs - recentMs) return undefined
+  const no = row.decisions.findLast(({ verdict }) => verdict === 'deny')
+  return { level: row.level, by: no?.personEmail ?? '', comment: no?.comment ?? '' }
 }

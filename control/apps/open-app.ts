@@ -1,4 +1,5 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { Level } from '../api/names.ts'
 import type { Why } from '../api/request.ts'
 import type { Resource } from '../api/resource.ts'
@@ -9,55 +10,66 @@ import { explainAccess } from '../requests/explain-access.ts'
 import { reachesResources } from '../ssh/reaches-resources.ts'
 import type { Sql } from '../store/store.ts'
 import { appOrigin, finishUrl } from './app-url.ts'
-import { readLastEnd, type LastEnd } from './last-end.ts'
+import { readLastEnd, readLastRefusal, type LastEnd, type LastRefusal } from './last-end.ts'
 import type { Visit } from './visit.ts'
 
-export type Opened =
-  /** With a code that is good once, within a minute; or, from a visit of long ago, to begin anew there. */
-  | { readonly kind: 'go'; readonly url: string }
-  /** `why` never empty: something would let them in. */
-  | { readonly kind: 'no-grant'; readonly why: Why; readonly lastEnd: LastEnd | undefined }
+export type Way =
+  | { readonly kind: 'granted'; readonly grant: FittingGrant }
+  /** `why` is never empty: something would let them in. */
+  | {
+      readonly kind: 'no-grant'
+      readonly why: Why
+      readonly lastEnd: LastEnd | undefined
+      readonly refusal: LastRefusal | undefined
+    }
 
 const codeMs = 60_000
 /** Codes of one person that nobody traded: they reload, or somebody makes their browser. */
 const openCodesMax = 100
 
-interface FittingGrant {
+export interface FittingGrant {
   readonly id: string
   readonly level: Level
 }
 
 /**
- * Lets a signed-in browser on to the app that it came from, if they hold a grant that covers the level it wants. Rejects with `not-found`,
- * in the same words and time, for an app that does not exist and for one that no flow lets them ask for.
+ * Whether a signed-in browser gets on to the app that it came from: the newest grant that covers the level it wants, else what would help.
+ * Rejects with `not-found`, in the same words and time, for an app that does not exist and for one that no flow lets them ask for.
  */
-export async function openApp(
+export async function findWay(control: Control, person: ConsolePerson, visit: Visit): Promise<Way> {
+  const { state, realm, clock } = control
+  const atMs = nowMs(clock)
+  const { resource } = visit
+  const about = { personId: person.id, resource, atMs }
+  // All of it also for what there is not: nothing shows in its time.
+  const isOne = await isApp(state, realm, visit)
+  const grant = await findGrant(state, realm, person, visit, atMs)
+  const lastEnd = await readLastEnd(state, realm, about)
+  const refusal = await readLastRefusal(state, realm, about)
+  const why = await explainAccess(control, askerOf(person), resource).catch(unlessNotFound)
+  if (!isOne || !reachesResources(person.roles)) throw notFound('app')
+  if (grant !== undefined) return { kind: 'granted', grant }
+  if (why === undefined) throw notFound('app')
+  return { kind: 'no-grant', why, lastEnd, refusal }
+}
+
+function unlessNotFound(error: unknown): undefined {
+  if (error instanceof SallyportError && error.code === 'not-found') return undefined
+  throw error
+}
+
+/**
+ * Where the browser goes on to: with a code that is good once, within a minute; or, from a visit of long ago, to begin anew there. Rejects
+ * with `conflict` for too many.
+ */
+export async function enterApp(
   control: Control,
   person: ConsolePerson,
   visit: Visit,
-): Promise<Opened> {
-  const { state, realm, clock } = control
-  const atMs = nowMs(clock)
-  const isOne = await isApp(state, realm, visit)
-  const grant = await findGrant(state, realm, person, visit, atMs)
-  // Also for what there is not: nothing shows in its time.
-  const lastEnd = await readLastEnd(state, realm, {
-    personId: person.id,
-    resource: visit.resource,
-    atMs,
-  })
-  const explained = await explainAccess(control, askerOf(person), visit.resource).catch(
-    (error: unknown) => error,
-  )
-  if (!isOne) throw notFound('app')
-  if (grant !== undefined && reachesResources(person.roles)) {
-    const url = visit.fresh
-      ? finishUrl(visit, await giveCode(control, person, visit, grant), visit.challenge)
-      : `${appOrigin(visit)}/`
-    return { kind: 'go', url }
-  }
-  if (explained instanceof Error) throw notFound('app')
-  return { kind: 'no-grant', why: explained as Why, lastEnd }
+  grant: FittingGrant,
+): Promise<string> {
+  if (!visit.fresh) return `${appOrigin(visit)}/`
+  return finishUrl(visit, await giveCode(control, person, visit, grant), visit.challenge)
 }
 
 /** As access flows know them: an auditor neither asks nor decides. */

@@ -101,12 +101,13 @@ export async function finishBrowserLogin(
         target: row.id,
         details: { flow: 'browser', ...loginDetails(beginning, person, row) },
       })
-      return { personId: person.id, secret, endsAtMs: row.endsAtMs }
+      return { personId: person.id, sid: row.sid, secret, endsAtMs: row.endsAtMs }
     }),
   )
-  if (before !== undefined && before.id !== begun.personId) {
+  // One of the same person and session at the provider ends with this one (sign-out-browser.ts): two tabs signed in at once.
+  if (before !== undefined && (before.id !== begun.personId || begun.sid === null)) {
     const actor = { id: before.id, email: before.email, remoteAddress }
-    await endLogin(context, actor, before.loginId, 'somebody else signed in with this browser')
+    await endLogin(context, actor, before.loginId, 'signed in anew with the same browser')
   }
   return { secret: begun.secret, next, endsAtMs: begun.endsAtMs }
 }

@@ -23,7 +23,7 @@ const claimsShape = z.object({
   sid: z.string().min(1).max(512).optional(),
   sub: z.string().min(1).max(255).optional(),
   events: z.object({ [eventName]: z.object({}) }),
-  nonce: z.undefined(),
+  nonce: z.never().optional(),
 })
 const keySetShape = z.object({ keys: z.array(z.record(z.string(), z.unknown())).max(100) })
 
