@@ -52,7 +52,7 @@ export async function openApiServer(options: ApiServerOptions): Promise<ApiServe
     frameworkErrors: (error, _request, reply) => refuseAddress(error, reply as FastifyReply),
   })
   registerRoutes(app, options)
-  options.registerMore(app as unknown as FastifyInstance)
+  options.registerMore(app)
   const document = JSON.stringify(openApiDocument(options.version))
   app.get('/openapi.json', (_request, reply) => reply.type('application/json').send(document))
 

@@ -66,12 +66,13 @@ export function homePage(
 }
 
 function openApp(app: ListedApp, atMs: number, port: number): Html {
-  const [grant] = app.grants
-  const left = formatDuration(grant!.expiresAtMs - atMs)
+  const levels = app.grants.map(
+    ({ level, expiresAtMs }) => `${level}, ${formatDuration(expiresAtMs - atMs)} left`,
+  )
   return markup`<li class="card">
     <div class="about">
       <strong>${app.name}</strong>
-      <span class="tag good">${grant!.level}, ${left} left</span>${about(app)}
+      <span class="tag good">${levels[0]}</span>${about(app)}
     </div>
     <a class="button" href="${urlOf(app, port)}">Open ${app.name}</a>
   </li>`

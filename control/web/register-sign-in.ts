@@ -86,15 +86,15 @@ export function registerSignIn(pages: FastifyInstance, context: PageContext): vo
       countAsked(addressOf(request))
       const given = read(callbackQuery, request.query)
       const name = attemptCookie(given.state)
-      const held = /^([0-9a-f-]{36})\.([A-Za-z0-9_-]{43})$/.exec(
-        readCookies(request.headers.cookie).get(name) ?? '',
-      )
-      if (held === null) throw attemptRefused('it was not begun with this browser')
+      const value = readCookies(request.headers.cookie).get(name) ?? ''
+      const [id = '', held = ''] = value.split('.')
+      if (!/^[0-9a-f-]{36}\.[A-Za-z0-9_-]{43}$/.test(value))
+        throw attemptRefused('it was not begun with this browser')
       void reply.header('set-cookie', clearCookie(name))
       const { secret, next, endsAtMs } = await finishBrowserLogin(
         login,
         addressOf(request),
-        { id: held[1]!, secret: held[2]! },
+        { id, secret: held },
         given,
         await whoIsThere(context, request),
       )

@@ -47,13 +47,12 @@ export function waitingPage(parts: {
         <dd>in ${formatDuration(request.answerByMs - atMs)}</dd>
       </dl>
     </div>
-    <details>
-      <summary>At a terminal</summary>
+    <h2>At a terminal</h2>
       <p>Whoever decides:</p>
       <pre>sally approve ${request.id}</pre>
       <p>To take it back:</p>
       <pre>sally withdraw ${request.id}</pre>
-    </details>
+    
     <p><a href="${path}">Look again now</a></p>`
   return { title, body, person, refresh: { afterSeconds: everySeconds, path } }
 }

@@ -101,7 +101,8 @@ export async function startDevelopmentProvider(
  * clients may (RFC 8252, 7.3). A real provider is told the two addresses exactly.
  */
 function allowConsoles(provider: Provider, consoles: Set<string>): void {
-  const client = provider.Client.prototype as { redirectUriAllowed(uri: string): boolean }
+  type Allows = (this: object, uri: string) => boolean
+  const client = provider.Client.prototype as { redirectUriAllowed: Allows }
   const isRegistered = client.redirectUriAllowed
   client.redirectUriAllowed = function (uri) {
     if (isRegistered.call(this, uri)) return true
@@ -189,9 +190,10 @@ function configurationOf(
       }
     },
     fetch: (url, asked) => {
-      if (new URL(String(url)).hostname !== 'console.invalid')
+      const { body } = asked ?? {}
+      if (typeof url !== 'string' || !url.startsWith('https://console.invalid/'))
         return Promise.reject(new Error('this provider asks nobody'))
-      return tellConsoles(consoles, String(asked?.body))
+      return tellConsoles(consoles, body instanceof URLSearchParams ? body.toString() : '')
     },
     discovery: { [demoMark]: options.demo === true },
     issueRefreshToken: () => Promise.resolve(true),
