@@ -274,16 +274,17 @@ export function createIdentityProvider(
         const { jwks_uri: jwksUri } = configuration.serverMetadata()
         if (jwksUri === undefined) throw garbage('it names no keys')
         // Asked anew each time, as for ID tokens: a withdrawn key counts no more.
-        const signal = AbortSignal.timeout(timeoutSeconds * 1_000)
-        const keys = await readKeySet(
-          await fetch(jwksUri, {
-            method: 'GET',
-            headers: {},
-            body: undefined,
-            redirect: 'manual',
-            signal,
-          }),
-        )
+        const late = new AbortController()
+        const timer = clock.startTimer(timeoutSeconds * 1_000, () => late.abort())
+        const { signal } = late
+        const asked = {
+          method: 'GET',
+          headers: {},
+          body: undefined,
+          redirect: 'manual',
+          signal,
+        } as const
+        const keys = await readKeySet(await fetch(jwksUri, asked).finally(() => timer.cancel()))
         const how = { issuer, clientId, atMs: nowMs(clock) }
         return verifyLogoutToken(token, keys, how)
       }),

@@ -48,11 +48,10 @@ export function waitingPage(parts: {
       </dl>
     </div>
     <h2>At a terminal</h2>
-      <p>Whoever decides:</p>
-      <pre>sally approve ${request.id}</pre>
-      <p>To take it back:</p>
-      <pre>sally withdraw ${request.id}</pre>
-    
+    <p>Whoever decides:</p>
+    <pre>sally approve ${request.id}</pre>
+    <p>To take it back:</p>
+    <pre>sally withdraw ${request.id}</pre>
     <p><a href="${path}">Look again now</a></p>`
   return { title, body, person, refresh: { afterSeconds: everySeconds, path } }
 }
