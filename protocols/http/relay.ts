@@ -2,7 +2,7 @@
 import type { Outcome } from '../activity.ts'
 import type { Host } from '../engine.ts'
 import type { Timer } from '../kit/clock.ts'
-import type { SallyportError } from '../kit/errors.ts'
+import { toSallyportError, type SallyportError } from '../kit/errors.ts'
 import type { ActivityId, Cut, HttpTerms, Session } from '../session.ts'
 import { answerRefusal } from './downstream/answer.ts'
 import type { Asked } from './downstream/check.ts'
@@ -16,6 +16,7 @@ import {
 import { RequestSource, startOutcome } from './observe.ts'
 import { requestHeaders } from './relay/request-headers.ts'
 import { responseHeaders } from './relay/response-headers.ts'
+import { recordBodies, type BodyRecording } from './relay/record-bodies.ts'
 import { isAllowed } from './relay/rules.ts'
 import { openApp } from './upstream.ts'
 import type { App, AppAnswer, AppCall, AppRequest, RawHeaders } from './upstream/app.ts'
@@ -95,6 +96,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   #isSettled = false
   #bodyTimer: Timer | undefined
   #answerWaits = false
+  #bodies: BodyRecording | undefined
 
   constructor(admitted: Admitted) {
     const { exchange, held, host } = admitted
@@ -108,15 +110,19 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     exchange.onClose(() => this.#closed())
     exchange.onBroken((refusal) => this.#refuse(refusal))
     exchange.onDrain(() => {
-      if (!this.#answerWaits) return
-      this.#answerWaits = false
-      this.#call?.resume()
+      this.#resumeAnswer()
     })
+  }
+
+  #resumeAnswer(): void {
+    if (!this.#answerWaits) return
+    this.#answerWaits = false
+    this.#call?.resume()
   }
 
   start(): void {
     const admitted = this.#admitted
-    const { exchange, held, host } = admitted
+    const { exchange, asked, held, host } = admitted
     this.#id = reportRequest(admitted, this.#terms, host)
     try {
       checkTerms(admitted, this.#terms)
@@ -126,25 +132,36 @@ class RelayedRequest implements AppAnswer, Leaseholder {
       this.#refuse(error as SallyportError)
       return
     }
+    const { session } = held
+    const title = `${exchange.method} ${asked.path}`
+    this.#bodies = recordBodies(session, this.#id, title)
     const request = appRequestOf(admitted, this.#terms)
     // The record is committed before anything leaves; a cut meanwhile drops this.
     this.#session.forwardCall(() => {
       if (this.#isSettled) return
       this.#call = appOf(this.#session, host).send(request, this)
+      held.awaitDrain(this.#call.body, () => {
+        exchange.source.resume()
+        this.#resumeAnswer()
+      })
       if (exchange.body !== undefined) this.#sendBody(this.#call)
     })
   }
 
   #sendBody(call: AppCall): void {
-    const { exchange, held, host } = this.#admitted
+    const { exchange, host } = this.#admitted
     const { source } = exchange
     const { bodyBytesMax } = this.#terms.limits
-    held.awaitDrain(call.body, () => source.resume())
     source.on('data', (chunk: Buffer) => {
       if (this.#isSettled) return
       this.#outcome.bytesUp += chunk.length
-      if (bodyBytesMax > 0 && this.#outcome.bytesUp > bodyBytesMax) this.#refuse(bodyTooLarge())
-      else if (!this.#session.forward(call.body, chunk)) source.pause()
+      if (bodyBytesMax > 0 && this.#outcome.bytesUp > bodyBytesMax) {
+        this.#refuse(bodyTooLarge())
+        return
+      }
+      const isRecorded = this.#record('request', chunk)
+      if (this.#isSettled) return
+      if (!this.#session.forward(call.body, chunk) || !isRecorded) source.pause()
     })
     source.on('end', () => {
       this.#bodyTimer?.cancel()
@@ -199,10 +216,22 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   data(chunk: Buffer): boolean {
     if (this.#isSettled) return true
     this.#outcome.bytesDown += chunk.length
+    const isRecorded = this.#record('answer', chunk)
+    if (this.#isSettled) return true
     this.#session.countDownstream(chunk.length)
-    if (this.#exchange.write(chunk)) return true
+    if (this.#exchange.write(chunk) && isRecorded) return true
     this.#answerWaits = true
     return false
+  }
+
+  /** Before a chunk goes on. False: wait. What cannot be recorded ends the exchange. */
+  #record(side: 'request' | 'answer', chunk: Buffer): boolean {
+    try {
+      return this.#bodies?.[side](chunk) ?? true
+    } catch (error) {
+      this.#refuse(toSallyportError(error))
+      return false
+    }
   }
 
   end(trailers: RawHeaders): void {
@@ -262,6 +291,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   #settle(): void {
     this.#isSettled = true
     this.#bodyTimer?.cancel()
+    this.#bodies?.end()
     const { held, host } = this.#admitted
     if (this.#call !== undefined) held.forgetDrain(this.#call.body)
     if (this.#isEntered) held.counter.leave()

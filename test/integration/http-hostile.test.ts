@@ -198,7 +198,10 @@ const cases: Readonly<Record<string, Case>> = {
   'a letter beyond ASCII in a name': { send: `${get}${good}X-N\xe4me: v\r\n\r\n`, told: [400] },
   'bare LF throughout': { send: `GET ${at} HTTP/1.1\n${host}\n${auth}\n\n`, told: [400] },
   'a head that ends in LF alone': { send: `${get}${good}\n`, told: [400] },
-  'a header too large': { send: `${get}${good}X: ${'a'.repeat(40_000)}\r\n\r\n`, told: [431] },
+  'a header too large': {
+    send: `${get}${good}${close}X: ${'a'.repeat(40_000)}\r\n\r\n`,
+    told: [431],
+  },
   'a header larger than any': {
     send: `${get}${good}X: ${'a'.repeat(400_000)}\r\n\r\n`,
     told: [431],

@@ -309,3 +309,15 @@ test('in the clear a browser is sent to https, and a program is told', async () 
     await say('GET /a HTTP/1.1\r\nHost: evil.example\r\nAccept: text/html\r\n\r\n'),
   ).not.toContain('Location')
 })
+
+test('bodies are recorded up to what the resource says, before they pass', async () => {
+  const recorded = { requestBodyBytes: 4, responseBodyBytes: 3, webSocketText: false }
+  const other = await startHttpSite({ gate: { level: 'write' }, terms: { recorded } })
+  other.answer = (_request, response) => void response.end('answer')
+  expect((await other.ask({ method: 'POST', body: 'request' })).text).toBe('answer')
+  const [recording] = other.gate.sessions[0]!.recordings
+  const said = recording!.parts.map((part) => ('bytes' in part ? part.bytes.toString() : ''))
+  expect(said.filter((part) => part !== '')).toEqual(expect.arrayContaining(['requ', 'ans']))
+  expect(recording!.ended).toBe(true)
+  await other.close()
+})

@@ -55,6 +55,8 @@ server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
   const response = new ServerResponse(request)
   response.shouldKeepAlive = false
   response.assignSocket(socket as TLSSocket)
+  // Nobody else ends it where the WebSocket is refused: the parser has left.
+  response.once('finish', () => (socket as TLSSocket).destroySoon())
   const exchange = new Http1Exchange(request, response, false)
   listeners.get(socket)?.webSocket(exchange, (fields) => {
     response.detachSocket(socket as TLSSocket)
@@ -142,6 +144,8 @@ class Http1Exchange implements Exchange {
     this.expectsContinue = expectsContinue
     this.source = request
     this.#response = response
+    // What follows an upgrade that is not made cannot be told from what it would have carried.
+    if (request.headers.upgrade !== undefined) response.shouldKeepAlive = false
     request.on('error', () => {})
     response.on('error', () => {})
     response.once('close', () => (this.isOver = true))
