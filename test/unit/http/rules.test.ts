@@ -3,7 +3,7 @@ import { redactQuery } from '../../../protocols/http/observe/redact-query.ts'
 import { compileRules, isAllowed } from '../../../protocols/http/relay/rules.ts'
 import { levels } from '../../../protocols/session.ts'
 
-const { needOf } = compileRules([
+const rules = compileRules([
   { path: '/public/**', needs: 'read' },
   { methods: ['POST'], path: '/search', needs: 'read' },
   { path: '/users/*/keys', needs: 'admin' },
@@ -32,7 +32,7 @@ test.each([
   ['GET', '/public/../never/x', 'deny'],
   ['DELETE', '/public/../users/7', 'delete'],
 ])('%s %s needs %s', (method, path, need) => {
-  expect(needOf(method, path)).toBe(need)
+  expect(rules.needOf(method, path)).toBe(need)
 })
 
 test('a level may do what lower levels may, and nobody what is denied', () => {
