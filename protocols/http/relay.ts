@@ -196,7 +196,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     }
   }
 
-  head(status: number, statusText: string, headers: RawHeaders): void {
+  head(status: number, statusText: string, headers: RawHeaders, isWhole: boolean): void {
     if (this.#isSettled) return
     const exchange = this.#exchange
     this.#outcome.tag = String(status)
@@ -207,7 +207,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
       this.#terms.version === '2' || headers.some((name) => name.toLowerCase() === 'trailer')
     // What is left of a body that the app does not wait for.
     const last = exchange.body !== undefined && !exchange.source.readableEnded
-    exchange.head(status, passing, { ...statusTextOf(statusText), mayTrail, last })
+    exchange.head(status, passing, { ...statusTextOf(statusText), mayTrail, last, isWhole })
     setImmediate(() => {
       if (!exchange.isOver) exchange.flush()
     })

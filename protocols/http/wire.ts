@@ -35,7 +35,10 @@ export interface Exchange {
   goOn(): void
   /** Any other 1xx; nothing in HTTP/1.0, which knows none. */
   informational(status: number, headers: RawHeaders): void
-  /** `mayTrail`: fields may follow the body. `last`: no request of this connection is answered after this one (HTTP/1). */
+  /**
+   * `mayTrail`: fields may follow the body. `last`: no request of this connection is answered after this one (HTTP/1).
+   * `isWhole`: nothing follows but `end` (END_STREAM of HTTP/2).
+   */
   head(status: number, headers: RawHeaders, how?: AnswerHead): void
   /** False: wait for `onDrain`. */
   write(chunk: Buffer): boolean
@@ -55,4 +58,5 @@ export interface AnswerHead {
   readonly statusText?: string
   readonly mayTrail?: boolean
   readonly last?: boolean
+  readonly isWhole?: boolean
 }

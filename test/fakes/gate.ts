@@ -396,8 +396,9 @@ function createFakeSession(
       return borrowed
     },
     borrow(of = 'resource') {
+      // As a store does: each loan is a secret of its own. The first is the one that tests look at.
+      const given = of === 'resource' && !borrowed ? secret : new Secret(options.secret)
       borrowed = true
-      const given = of === 'resource' ? secret : new Secret(options.secret)
       return Promise.resolve({ account: options.account, secret: given })
     },
     attach(downstream) {

@@ -296,6 +296,25 @@ test('an answer that breaks off is no whole answer', async () => {
   }
 })
 
+test('half a body is never taken for a whole one', async () => {
+  const seen: string[] = []
+  const server = createServer()
+  server.on('stream', (stream: ServerHttp2Stream) => {
+    stream.on('error', () => {})
+    stream.on('data', () => seen.push('data'))
+    stream.on('end', () => seen.push(stream.rstCode === 0 ? 'end' : 'reset'))
+    stream.on('close', () => seen.push('close'))
+  })
+  const { app, session } = await appOf(await listen(server))
+  const request: AppRequest = { ...pathRequest('/'), method: 'POST', body: 'chunked' }
+  const call = app.send(request, { head() {}, data: () => true, end() {}, failed() {} })
+  session.forward(call.body, Buffer.from('half'))
+  await expect.poll(() => seen).toEqual(['data'])
+  call.abort()
+  await expect.poll(() => seen.at(-1)).toBe('close')
+  expect(seen).not.toContain('end')
+})
+
 test('an app that does not answer is given up after its time', async () => {
   const port = await listen(createServer(() => {}))
   const { app, session } = await appOf(port, {

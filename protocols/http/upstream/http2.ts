@@ -145,14 +145,19 @@ class Exchange implements AppCall {
 
   abort(): void {
     if (!this.#finish()) return
-    this.#stream?.close(constants.NGHTTP2_CANCEL)
+    this.#reset()
   }
 
   fail(error: SallyportError): void {
     if (!this.#finish()) return
-    this.#stream?.close(constants.NGHTTP2_CANCEL)
+    this.#reset()
     // Never before `send` has returned.
     setImmediate(() => this.#answer.failed(error))
+  }
+
+  #reset(): void {
+    // `close` would end the body first, and so pass half a request off as a whole one.
+    this.#stream?.destroy(new Error('given up'))
   }
 
   #finish(): boolean {

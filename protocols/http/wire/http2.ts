@@ -110,6 +110,10 @@ class Http2Exchange implements Exchange {
 
   head(status: number, headers: RawHeaders, how: AnswerHead = {}): void {
     if (!this.#isOpen()) return
+    if (how.isWhole === true) {
+      this.source.respond({ ...outgoing(headers), ':status': status }, { endStream: true })
+      return
+    }
     const waitForTrailers = how.mayTrail === true
     if (waitForTrailers) {
       this.source.once('wantTrailers', () => this.source.sendTrailers(outgoing(this.#trailers)))
