@@ -29,6 +29,8 @@ export interface WebSocketRelay {
 
 /** Once one side is gone, the other has so long. Milliseconds. */
 const closingMs = 10_000
+/** The record of the request that opened it has all of its target. */
+const targetCharactersMax = 1_000
 /** A side whose text is recorded faster than it is written waits so long. Milliseconds. */
 const recordingMs = 50
 
@@ -54,7 +56,7 @@ class Relay {
   #isEnding = false
 
   constructor(between: WebSocketRelay) {
-    this.#between = between
+    this.#between = { ...between, target: between.target.slice(0, targetCharactersMax) }
     this.#startMs = between.host.clock.monotonicMs()
     const isRecorded = between.session.http?.recorded.webSocketText === true
     const mayCompress = between.extensions !== ''
