@@ -150,7 +150,7 @@ test('bodies are recorded where the resource says so, and no more of them', asyn
   expect(told.text).toBe('the answer')
   const [recording] = site.gate.sessions.flatMap(({ recordings }) => recordings)
   expect(recording).toMatchObject({ kind: 'stream', ended: true, header: { activity: 1 } })
-  expect(recording?.header.title).toMatch(/^POST \/form\?password=(?!x)/)
+  expect(recording?.header.title).toBe('POST /form')
   expect(recording?.parts).toMatchObject([
     { from: 'client', bytes: Buffer.from('the ') },
     { mark: 'of the request only the first 4 bytes are recorded' },
