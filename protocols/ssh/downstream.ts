@@ -86,8 +86,13 @@ export function receive(
         leaving?.cancel()
         shaken()
         authentication.cancel()
-        connection?.end()
-        resolve(leave(error))
+        let why = error
+        try {
+          connection?.end()
+        } catch (thrown) {
+          why ??= toSallyportError(thrown)
+        }
+        resolve(leave(why))
       },
     },
   )

@@ -16,6 +16,7 @@ import {
   readWindow,
   type Terminal,
 } from './requests.ts'
+import { reportRefused } from './tunnel.ts'
 
 type Answer = (granted: boolean) => void
 
@@ -57,12 +58,13 @@ export class SessionChannel implements RelayedChannel {
     )
   }
 
-  notify(line: string): void {
+  notify(line: string): boolean {
     // Only where a person looks: any other stream is some program's.
-    if (this.#terminal === undefined || this.#program === undefined || this.#isDone) return
-    if (this.#program.isFileTransfer) return
+    if (this.#terminal === undefined || this.#program === undefined || this.#isDone) return false
+    if (this.#program.isFileTransfer) return false
     this.#say(`\r\n\x1b[0msallyport: ${line}\r\n`, 0)
     this.#program.mark(line)
+    return true
   }
 
   farewell(why: string): void {
@@ -210,7 +212,16 @@ export class SessionChannel implements RelayedChannel {
         if (session.ssh?.agentForwarding === true) {
           this.#relayed.agentWanted = true
           this.#pass(type, payload, answer, wantsReply)
-        } else answer(false)
+        } else {
+          reportRefused(this.#relayed, 'agent', 'agent')
+          answer(false)
+        }
+        break
+      case 'x11-req':
+        reportRefused(this.#relayed, 'x11', 'x11')
+        // The refusal itself has no room for words.
+        this.#relayed.tell('X11 is not forwarded through this proxy')
+        answer(false)
         break
       default:
         if (passedUp.has(type)) this.#pass(type, payload, answer, wantsReply)
@@ -252,8 +263,14 @@ export class SessionChannel implements RelayedChannel {
       upstream.request(type, payload, (granted) => {
         if (!granted) program.refused()
         answer(granted)
+        if (granted) this.#catchUp()
       }),
     )
+  }
+
+  /** Says what no terminal was there for. */
+  #catchUp(): void {
+    for (const line of this.#relayed.untold.splice(0)) this.#relayed.tell(line)
   }
 
   readonly #fromUpstream: ChannelHandlers = {

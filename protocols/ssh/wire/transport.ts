@@ -29,7 +29,7 @@ export interface TransportHandlers {
   rekeyed?(): void
   /** Everything is said; the peer may take its time to close, and is to be given no more than some. */
   ending?(): void
-  /** Once: there is nothing more to send or to come. */
+  /** Once: there is nothing more to send or to come. What it throws is lost: there is nobody left to tell. */
   closed(error: Error | undefined): void
 }
 
@@ -107,13 +107,13 @@ export class Transport {
     socket.on('error', (error) => {
       this.#error ??= error
     })
-    socket.on('close', () => this.#close())
-    socket.on('end', () => this.#end())
+    socket.on('close', () => this.#guard(() => this.#close()))
+    socket.on('end', () => this.#guard(() => this.#end()))
     socket.on('drain', () => {
       if (this.#over) return
       this.#isUnread = false
       this.#read()
-      this.#ebb()
+      this.#guard(() => this.#ebb())
     })
   }
 
@@ -123,12 +123,10 @@ export class Transport {
     this.#protocol.start?.()
     this.#socket.on('data', (chunk: Buffer) => {
       if (this.#over || this.#ending) return
-      try {
+      this.#guard(() => {
         this.#count(chunk.length)
         this.#protocol.parse(chunk, 0, chunk.length)
-      } catch (error) {
-        this.#refuse(error as Error)
-      }
+      })
     })
     this.#socket.resume()
   }
@@ -336,8 +334,18 @@ export class Transport {
     this.#bytes = 0
     // Not from within the library's own write or read.
     setImmediate(() => {
-      if (!this.isOver && this.#protocol._kexinit === undefined) this.#protocol.rekey()
+      if (this.isOver || this.#protocol._kexinit !== undefined) return
+      this.#guard(() => this.#protocol.rekey())
     })
+  }
+
+  /** Runs what nobody else would catch: what it throws ends this connection, and nothing but this connection. */
+  #guard(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      if (!this.#over) this.#refuse(error as Error)
+    }
   }
 
   /** The library has said goodbye by itself. */
