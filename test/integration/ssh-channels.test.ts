@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { eventually } from '../fakes/postgres-site.ts'
-import { startSshd, unprivilegedAccount, type SshdSite } from '../fakes/sshd-site.ts'
+import { startSshd, type SshdSite } from '../fakes/sshd-site.ts'
 import { ranToEnd } from '../ran-to-end.ts'
 import { startSshSite, type SshSite } from '../fakes/ssh-site.ts'
 
@@ -16,7 +16,7 @@ let unprivileged: SshdSite
 beforeAll(async () => {
   sshd = await startSshd()
   site = await startSshSite(sshd)
-  unprivileged = await startSshd({ account: unprivilegedAccount() })
+  unprivileged = await startSshd({ unprivileged: true })
 })
 afterAll(async () => {
   await eventually(() => site.server.serving === 0)
