@@ -2,6 +2,7 @@
  * What is used of ssh2: its transport protocol (RFC 4253), which its public interface does not offer. Every private name of ssh2 is in
  * this file and in transport.ts. The version is pinned; interop tests with OpenSSH stand behind each of these.
  */
+import { randomFillSync } from 'node:crypto'
 import { createRequire } from 'node:module'
 // CommonJS: Node gives its names only through the default.
 import ssh2 from 'ssh2'
@@ -24,6 +25,7 @@ export interface LibraryProtocol {
         _hostKey: Buffer | undefined
       }
     | undefined
+  _cipher: { readonly constructor: { readonly name: string } }
   _packetRW: {
     read: { read(payload: Buffer): Buffer }
     write: {
@@ -74,6 +76,51 @@ const crypto = require('ssh2/lib/protocol/crypto.js') as {
 export const Protocol = require('ssh2/lib/protocol/Protocol.js') as new (
   options: LibraryOptions,
 ) => LibraryProtocol
+
+/** Sizes of one packet (RFC 4253, 6) under one of the add-on's ciphers, which encrypt it where it is. */
+export interface PacketLayout {
+  readonly bytes: number
+  readonly paddingBytes: number
+  readonly tagBytes: number
+}
+
+/** Undefined: its memory is to be asked of the library. */
+export function packetLayout(
+  protocol: LibraryProtocol,
+  payloadBytes: number,
+): PacketLayout | undefined {
+  // While keys are exchanged the library keeps payloads, and makes packets of them later.
+  if (protocol._kexinit !== undefined) return undefined
+  const cipher = protocol._cipher.constructor.name
+  const blockBytes =
+    cipher === 'AESGCMCipherBinding' ? 16 : cipher === 'ChaChaPolyCipherBinding' ? 8 : undefined
+  if (blockBytes === undefined) return undefined
+  // The length before it is no part of the blocks.
+  const least = blockBytes - ((1 + payloadBytes) % blockBytes)
+  const paddingBytes = least < 4 ? least + blockBytes : least
+  const tagBytes = 16
+  return { bytes: 5 + payloadBytes + paddingBytes + tagBytes, paddingBytes, tagBytes }
+}
+
+/** Random bytes for paddings, each used once. */
+const randomness = Buffer.alloc(16 * 1024)
+let randomAt = randomness.length
+
+/** Fills in all but the payload, which begins at 5. */
+export function beginPacket(
+  memory: Buffer,
+  { bytes, paddingBytes, tagBytes }: PacketLayout,
+): Buffer {
+  if (randomAt + paddingBytes > randomness.length) {
+    randomFillSync(randomness)
+    randomAt = 0
+  }
+  const padded = bytes - tagBytes
+  memory.writeUInt32BE(padded - 4, 0)
+  memory[4] = paddingBytes
+  randomness.copy(memory, padded - paddingBytes, randomAt, (randomAt += paddingBytes))
+  return memory
+}
 
 /** Encrypts and writes a packet, or (false) queues it while keys are exchanged. */
 export const { sendPacket } = require('ssh2/lib/protocol/utils.js') as {

@@ -14,7 +14,10 @@ import {
   type LibraryHostKey,
   type LibraryOptions,
   type LibraryProtocol,
+  beginPacket,
+  packetLayout,
 } from './library.ts'
+import { Outbox } from './outbox.ts'
 
 export interface TransportHandlers {
   /** The first key exchange is done. */
@@ -56,7 +59,7 @@ export class Transport {
   readonly #socket: Duplex
   readonly #handlers: TransportHandlers
   readonly #protocol: LibraryProtocol
-  #corked = false
+  readonly #outbox: Outbox
   #over = false
   #ending = false
   #handshakes = 0
@@ -72,6 +75,7 @@ export class Transport {
 
   constructor(socket: Duplex, role: TransportRole, handlers: TransportHandlers) {
     this.#socket = socket
+    this.#outbox = new Outbox(socket)
     this.#handlers = handlers
     const common: Omit<LibraryOptions, 'server' | 'offer'> = {
       ident: 'Sallyport',
@@ -151,9 +155,7 @@ export class Transport {
 
   /** The peer does not take what was sent already. `drained` follows. */
   get isCongested(): boolean {
-    const { writableNeedDrain, writableLength } = this.#socket
-    const isFull = writableNeedDrain && writableLength >= congestedBytes
-    return isFull || this.#queuedBytes > queuedBytesMax
+    return this.#outbox.waitingBytes >= congestedBytes || this.#queuedBytes > queuedBytesMax
   }
 
   /** Somebody else asked that nothing be read here. */
@@ -169,26 +171,31 @@ export class Transport {
 
   send(payload: Buffer): void {
     if (this.isOver) return
-    const { write } = this.#protocol._packetRW
-    const start = write.allocStart
-    const packet = write.alloc(payload.length)
+    const start = this.#protocol._packetRW.write.allocStart
+    const packet = this.#packet(payload.length)
     packet.set(payload, start)
-    this.#send(write.finalize(packet))
+    this.#send(packet)
   }
 
   /** CHANNEL_DATA, or CHANNEL_EXTENDED_DATA where `extended` is not 0; the one copy is into the packet. */
   sendData(channel: number, extended: number, bytes: Buffer, start: number, end: number): void {
     if (this.isOver) return
-    const { write } = this.#protocol._packetRW
-    let at = write.allocStart
+    let at = this.#protocol._packetRW.write.allocStart
     const length = end - start
-    const packet = write.alloc((extended === 0 ? 9 : 13) + length)
+    const packet = this.#packet((extended === 0 ? 9 : 13) + length)
     packet[at++] = extended === 0 ? messages.channelData : messages.channelExtendedData
     at = packet.writeUInt32BE(channel, at)
     if (extended !== 0) at = packet.writeUInt32BE(extended, at)
     at = packet.writeUInt32BE(length, at)
     bytes.copy(packet, at, start, end)
-    this.#send(write.finalize(packet))
+    this.#send(packet)
+  }
+
+  #packet(payloadBytes: number): Buffer {
+    const layout = packetLayout(this.#protocol, payloadBytes)
+    const room = layout === undefined ? undefined : this.#outbox.room(layout.bytes)
+    if (room === undefined) return this.#protocol._packetRW.write.alloc(payloadBytes)
+    return beginPacket(room, layout!)
   }
 
   #send(packet: Buffer): void {
@@ -308,21 +315,12 @@ export class Transport {
     this.#handlers.ready()
   }
 
-  /** Packets of one turn leave in one write. */
   #write(bytes: Buffer): void {
     const socket = this.#socket
     if (this.#over || socket.destroyed || !socket.writable) return
-    if (!this.#corked) {
-      this.#corked = true
-      socket.cork()
-      process.nextTick(() => {
-        this.#corked = false
-        socket.uncork()
-      })
-    }
-    socket.write(bytes)
+    this.#outbox.add(bytes)
     this.#count(bytes.length)
-    if (socket.writableLength <= unreadBytesMax) return
+    if (this.#outbox.waitingBytes <= unreadBytesMax) return
     this.#isUnread = true
     this.#read()
     this.#flood()
@@ -364,6 +362,7 @@ export class Transport {
   #end(): void {
     if (this.#ending) return
     this.#ending = true
+    this.#outbox.flush()
     this.#socket.end()
     // What still comes is read and dropped: unread bytes would turn our close into a reset.
     this.#socket.resume()
