@@ -6,6 +6,7 @@ import { readSshString, readSshText, sshString, sshU32 } from '../../kit/ssh-wir
 import {
   channelOpenFailure,
   message,
+  messageBytesMax,
   messages,
   openFailures,
   packetBytesMax,
@@ -92,6 +93,9 @@ export class Connection {
   message(type: number, payload: Buffer): void {
     this.#heardAtMs = this.#options.clock.monotonicMs()
     this.#unanswered = 0
+    if (payload.length > messageBytesMax && type !== messages.channelRequest) {
+      throw violation(`message ${type} of ${payload.length} bytes`)
+    }
     switch (type) {
       case messages.channelData:
         this.#data(payload, 5, 0)

@@ -3,9 +3,13 @@
  * this file and in transport.ts. The version is pinned; interop tests with OpenSSH stand behind each of these.
  */
 import { randomFillSync } from 'node:crypto'
-import { createRequire } from 'node:module'
-// CommonJS: Node gives its names only through the default.
-import ssh2 from 'ssh2'
+import { createRequire, registerHooks } from 'node:module'
+
+/** What reads packets under one set of keys. */
+export interface LibraryDecipher {
+  /** See `lengthsAsked`. Default: `shortPacketBytesMax`. */
+  packetBytesMax?: number
+}
 
 /** The state machine of one connection. */
 export interface LibraryProtocol {
@@ -15,6 +19,8 @@ export interface LibraryProtocol {
   cleanup(): void
   /** Undefined once it was given up. */
   _destruct: unknown
+  /** Another one for each set of keys. */
+  _decipher: LibraryDecipher | undefined
   _onPayload: (payload: Buffer) => void
   _kexinit: Buffer | undefined
   _kex:
@@ -68,9 +74,40 @@ export interface LibraryOptions {
 }
 
 const require = createRequire(import.meta.url)
-const crypto = require('ssh2/lib/protocol/crypto.js') as {
-  init: Promise<void>
-  bindingAvailable: boolean
+
+/** What the library says of a packet whose length cannot be. */
+export const badLength = 'Bad packet length'
+
+/**
+ * The library takes no packet of more than 35,000 bytes, by a constant of its own: enough for strangers, too few for a long command. Its
+ * deciphers are made to ask themselves instead. Loaded for us anew where somebody has loaded it as it is.
+ */
+const crypto = (() => {
+  const hooks = registerHooks({
+    load(url, context, nextLoad) {
+      const loaded = nextLoad(url, context)
+      if (!url.endsWith('/ssh2/lib/protocol/crypto.js')) return loaded
+      return { ...loaded, source: lengthsAsked(String(loaded.source)) }
+    },
+  })
+  try {
+    for (const path of Object.keys(require.cache)) {
+      if (/\/ssh2\/lib\/.*\.js$/.test(path)) delete require.cache[path]
+    }
+    return require('ssh2/lib/protocol/crypto.js') as {
+      init: Promise<void>
+      bindingAvailable: boolean
+    }
+  } finally {
+    hooks.deregister()
+  }
+})()
+
+/** Throws where the library is not the one that this was written for. */
+function lengthsAsked(source: string): string {
+  const checks = source.split('> MAX_PACKET_SIZE').length - 1
+  if (checks !== 7) throw new Error(`ssh2 has ${checks} checks of the length of packets`)
+  return source.replaceAll('> MAX_PACKET_SIZE', '> (this.packetBytesMax ?? MAX_PACKET_SIZE)')
 }
 
 export const Protocol = require('ssh2/lib/protocol/Protocol.js') as new (
@@ -141,9 +178,13 @@ export interface LibraryPrivateKey {
   getPrivatePEM(): string | null
 }
 
+const { parseKey } = require('ssh2/lib/protocol/keyParser.js') as {
+  parseKey: (text: string) => unknown
+}
+
 /** A private key in OpenSSH's form or PEM. Undefined for anything else, and for one that wants a passphrase. */
 export function parsePrivateKey(text: string): LibraryPrivateKey | undefined {
-  const parsed = ssh2.utils.parseKey(text) as unknown
+  const parsed = parseKey(text)
   const [key] = (Array.isArray(parsed) ? parsed : [parsed]) as (LibraryPrivateKey | Error)[]
   return key === undefined || key instanceof Error || key.getPrivatePEM() === null ? undefined : key
 }

@@ -9,8 +9,10 @@ import { disconnectMessage, messages, serverSignatureAlgorithms } from '../wire.
 import { clientAlgorithms, serverAlgorithms, signInAlgorithms } from './algorithms.ts'
 import { plainAlgorithm } from './host-key.ts'
 import {
+  badLength,
   Protocol,
   sendPacket,
+  type LibraryDecipher,
   type LibraryHostKey,
   type LibraryOptions,
   type LibraryProtocol,
@@ -71,6 +73,7 @@ export class Transport {
   #isHeld = false
   #remoteVersion = ''
   #signatureAlgorithms: readonly string[] | undefined
+  #packetBytesMax: number | undefined
   #error: Error | undefined
 
   constructor(socket: Duplex, role: TransportRole, handlers: TransportHandlers) {
@@ -147,6 +150,23 @@ export class Transport {
   /** What a server says it takes (RFC 8308); undefined if it does not say. */
   get signatureAlgorithms(): readonly string[] | undefined {
     return this.#signatureAlgorithms
+  }
+
+  /** From here on the peer's packets may be so long; without this, 35,000 bytes. */
+  takePackets(bytesMax: number): void {
+    this.#packetBytesMax = bytesMax
+    let decipher: LibraryDecipher | undefined
+    const set = (next: LibraryDecipher | undefined): void => {
+      decipher = next
+      if (decipher !== undefined) decipher.packetBytesMax = bytesMax
+    }
+    set(this.#protocol._decipher)
+    // Also the next one, before it reads anything: keys may be exchanged again at any time.
+    Object.defineProperty(this.#protocol, '_decipher', {
+      configurable: true,
+      get: () => decipher,
+      set,
+    })
   }
 
   get isOver(): boolean {
@@ -354,9 +374,14 @@ export class Transport {
 
   #refuse(error: Error): void {
     this.#error ??= error
-    const text = error instanceof SallyportError ? error.clientMessage : 'protocol error'
+    const text = error instanceof SallyportError ? error.clientMessage : this.#wordsOf(error)
     if (this.#protocol._destruct === undefined) this.#end()
     else this.disconnect(2, text)
+  }
+
+  #wordsOf({ message }: Error): string {
+    if (message !== badLength || this.#packetBytesMax === undefined) return 'protocol error'
+    return `protocol error: a packet of more than ${this.#packetBytesMax} bytes, or of no valid length`
   }
 
   #end(): void {
