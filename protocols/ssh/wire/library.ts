@@ -87,7 +87,8 @@ const crypto = (() => {
     load(url, context, nextLoad) {
       const loaded = nextLoad(url, context)
       if (!url.endsWith('/ssh2/lib/protocol/crypto.js')) return loaded
-      return { ...loaded, source: lengthsAsked(String(loaded.source)) }
+      const source = Buffer.from((loaded.source ?? '') as string).toString('utf8')
+      return { ...loaded, source: lengthsAsked(source) }
     },
   })
   try {

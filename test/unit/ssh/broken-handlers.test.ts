@@ -2,7 +2,8 @@
 import { Duplex } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { Connection } from '../../../protocols/ssh/wire/connection.ts'
-import { Transport, type TransportHandlers } from '../../../protocols/ssh/wire/transport.ts'
+import type { TransportHandlers } from '../../../protocols/ssh/wire/transport-role.ts'
+import { Transport } from '../../../protocols/ssh/wire/transport.ts'
 import { createTestClock } from '../../test-clock.ts'
 
 const mistake = (): never => {
