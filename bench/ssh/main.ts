@@ -42,7 +42,7 @@ async function measure(options: BenchOptions): Promise<Measured> {
     const to = await openTargets(stack, person, authority, supervisor)
 
     announce(`memory of ${options.idleSessions} idle sessions`)
-    const idle = to('sallyport_no_jump', 'default')
+    const idle = to('sallyport_no_jump')
     const { idleSessions } = options
     const memoryKb = await measureMemory(person, idle, stack.pid('proxy'), idleSessions, clock)
     announce(`${Math.round(memoryKb)} kB a session`)
@@ -51,12 +51,7 @@ async function measure(options: BenchOptions): Promise<Measured> {
     const sessions: Partial<Record<TargetName, number[]>> = {}
     for (let round = 0; round < options.rounds; round += 1) {
       for (const target of targetNames) {
-        const perSecond = await measureSessions(
-          person,
-          to(target, 'default'),
-          options.sessions,
-          clock,
-        )
+        const perSecond = await measureSessions(person, to(target), options.sessions, clock)
         ;(sessions[target] ??= []).push(perSecond)
       }
     }
@@ -64,7 +59,7 @@ async function measure(options: BenchOptions): Promise<Measured> {
     announce('keystrokes')
     const echo: Partial<Record<TargetName, number[]>> = {}
     for (const target of targetNames) {
-      echo[target] = await measureEcho(person, to(target, 'default'), options.keystrokes, clock)
+      echo[target] = await measureEcho(person, to(target), options.keystrokes, clock)
     }
 
     announce('bulk')

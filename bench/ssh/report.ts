@@ -49,7 +49,7 @@ export function reportOf(measured: Measured): Report<TargetName> {
       )
     }
   }
-  // The one that the budget names: over both directions, by default and with the same cipher on every leg.
+  // The one that the budget names: over both directions and both ciphers.
   ratios['bulk_vs_proxyjump'] = geometricMean(
     shapes.map((shape) => ratios[`bulk_vs_proxyjump_${shape}`]!),
   )

@@ -11,8 +11,10 @@ import { sshDomain, type SshPerson, type SshStack } from '../../test/ssh-stack.t
 export const targetNames = ['direct', 'proxyjump', 'sallyport', 'sallyport_no_jump'] as const
 export type TargetName = (typeof targetNames)[number]
 
-/** What a client does that says nothing (it agrees with each server on what that one offers), and one cipher everywhere. */
-export const ciphers = { default: undefined, aes128gcm: 'aes128-gcm@openssh.com' } as const
+export const ciphers = {
+  aes128gcm: 'aes128-gcm@openssh.com',
+  chacha20: 'chacha20-poly1305@openssh.com',
+} as const
 export type CipherName = keyof typeof ciphers
 
 /** Host names in the configuration. */
@@ -24,7 +26,7 @@ const hosts: Readonly<Record<TargetName, string>> = {
 }
 
 /** Arguments of ssh to a target: both legs of a jump have the cipher. */
-export type SshArguments = (target: TargetName, cipher: CipherName) => string[]
+export type SshArguments = (target: TargetName, cipher?: CipherName) => string[]
 
 /** An authority for the ways around the proxy: its line goes into the sshd of the stack. */
 export function makeAuthority(directory: string): { readonly file: string; readonly line: string } {
@@ -63,7 +65,7 @@ export async function openTargets(
     ...['UserKnownHostsFile /dev/null', `IdentityFile ${key}`, 'IdentitiesOnly yes'],
     ...[`CertificateFile ${key}-cert.pub`, 'LogLevel ERROR'],
   ]
-  for (const [name, cipher] of Object.entries(ciphers)) {
+  for (const [name, cipher] of [...Object.entries(ciphers), ['usual', undefined]] as const) {
     writeFileSync(
       at(`config-${name}`),
       [
@@ -77,5 +79,5 @@ export async function openTargets(
       ].join('\n'),
     )
   }
-  return (target, cipher) => ['-F', at(`config-${cipher}`), hosts[target]]
+  return (target, cipher) => ['-F', at(`config-${cipher ?? 'usual'}`), hosts[target]]
 }

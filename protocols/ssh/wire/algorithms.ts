@@ -1,17 +1,11 @@
 /** What is offered in a key exchange. The library's order is the client's preference where we are the client. */
-import { hasAes } from '../../kit/has-aes.ts'
 import type { LibraryAlgorithms } from './library.ts'
 
-/** AES-GCM is the fastest under the native add-on; the counter modes are for peers that know no other. */
-const [gcm, chacha20, ctr] = [
-  ['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com'],
-  ['chacha20-poly1305@openssh.com'],
-  ['aes256-ctr', 'aes192-ctr', 'aes128-ctr'],
+/** AES-GCM is the fastest under the native add-on; the counter modes are for clients that know no other. */
+const ciphers = [
+  ...['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com', 'chacha20-poly1305@openssh.com'],
+  ...['aes256-ctr', 'aes192-ctr', 'aes128-ctr'],
 ]
-/** The client's preference counts (RFC 4253, 7.1), and OpenSSH's is ChaCha20: the slower one wherever AES has instructions. */
-const forClients = [...gcm, ...(hasAes() ? [] : chacha20), ...ctr]
-/** Here the preference is ours. */
-const forResources = [...gcm, ...chacha20, ...ctr]
 const macs = ['hmac-sha2-256-etm@openssh.com', 'hmac-sha2-512-etm@openssh.com']
 
 /** Algorithms of signatures that a client may sign in with, as server-sig-algs has it. */
@@ -29,7 +23,7 @@ export const signInAlgorithms = [
 /** Towards clients: nothing that a scanner would call weak. */
 export function serverAlgorithms(hostKeys: readonly string[]): LibraryAlgorithms {
   const kex = ['curve25519-sha256', 'curve25519-sha256@libssh.org', 'diffie-hellman-group16-sha512']
-  return algorithms(kex, hostKeys, forClients, macs)
+  return algorithms(kex, hostKeys, macs)
 }
 
 /** Towards resources, which may be older: everything that is not broken. */
@@ -40,13 +34,12 @@ export function clientAlgorithms(hostKeys: readonly string[]): LibraryAlgorithms
     ...['diffie-hellman-group16-sha512', 'diffie-hellman-group14-sha256'],
     'diffie-hellman-group-exchange-sha256',
   ]
-  return algorithms(kex, hostKeys, forResources, [...macs, 'hmac-sha2-256', 'hmac-sha2-512'])
+  return algorithms(kex, hostKeys, [...macs, 'hmac-sha2-256', 'hmac-sha2-512'])
 }
 
 function algorithms(
   kex: string[],
   hostKeys: readonly string[],
-  ciphers: readonly string[],
   mac: readonly string[],
 ): LibraryAlgorithms {
   const way = () => ({ cipher: [...ciphers], mac: [...mac], compress: ['none'], lang: [] })
