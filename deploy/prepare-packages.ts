@@ -3,7 +3,16 @@
  * for the machine's own Node, after downloading that one's headers; the pinned Node brings headers of its own.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 
 const root = join(import.meta.dirname, '..')
@@ -16,6 +25,8 @@ export const compilerPackage = 'g++'
 export function preparePackages(say: (line: string) => void): void {
   linkPostgresLibraries()
   if (loadsSshCrypto()) return
+  // Also one that would load, of an earlier way of building it: see `shim`.
+  rmSync(binding, { force: true })
   const why = buildSshCrypto(say)
   if (why === undefined) return
   say(`ssh2 runs without its native binding, at about half its speed: ${why}`)
@@ -44,10 +55,36 @@ function linkPostgresLibraries(): void {
 
 const crypto = join(modules, 'ssh2', 'lib', 'protocol', 'crypto')
 const binding = join(crypto, 'build', 'Release', 'sshcrypto.node')
+/** What it was built of: a digest. */
+const built = `${binding}.built`
+
+/**
+ * Node 24's ObjectWrap takes itself off a list when its object is collected, and that ends the process where the collector runs outside of
+ * any JavaScript, as it does in the middle of reading from sockets. The list is for worker threads that end; nobody here has any.
+ */
+const shim = `#include <node.h>
+#define AddEnvironmentCleanupHook(isolate, run, what) ((void)0)
+#define RemoveEnvironmentCleanupHook(isolate, run, what) ((void)0)
+#include <node_object_wrap.h>
+#undef AddEnvironmentCleanupHook
+#undef RemoveEnvironmentCleanupHook
+`
+const flags = [
+  ...['-shared', '-fPIC', '-O3', '-std=gnu++20', '-fno-rtti', '-fno-exceptions', '-w'],
+  ...['-DNODE_GYP_MODULE_NAME=sshcrypto', '-DBUILDING_NODE_EXTENSION'],
+  '-DOPENSSL_API_COMPAT=0x10100000L',
+  `-DREAL_OPENSSL_MAJOR=${Number.parseInt(process.versions.openssl, 10)}`,
+]
+
+function builtOf(): string {
+  const text = [process.version, shim, ...flags].join('\n')
+  return createHash('sha256').update(text).digest('hex')
+}
 
 /** In a process of its own: a library that does not fit can take the process with it. */
 function loadsSshCrypto(): boolean {
-  if (!existsSync(binding)) return false
+  if (!existsSync(binding) || !existsSync(built)) return false
+  if (readFileSync(built, 'utf8') !== builtOf()) return false
   const program = 'require(process.argv[1])'
   return spawnSync(process.execPath, ['--eval', program, binding]).status === 0
 }
@@ -63,25 +100,25 @@ function buildSshCrypto(say: (line: string) => void): string | undefined {
   mkdirSync(dirname(binding), { recursive: true })
   // Beside it and then in its place: two that start together must not load half a file.
   const made = `${binding}.${process.pid}`
-  const built = spawnSync(
+  const header = `${made}.h`
+  writeFileSync(header, shim)
+  const compiled = spawnSync(
     compilerPackage,
     [
-      ...['-shared', '-fPIC', '-O3', '-std=gnu++20', '-fno-rtti', '-fno-exceptions', '-w'],
-      ...['-DNODE_GYP_MODULE_NAME=sshcrypto', '-DBUILDING_NODE_EXTENSION'],
-      ...[
-        '-DOPENSSL_API_COMPAT=0x10100000L',
-        `-DREAL_OPENSSL_MAJOR=${Number.parseInt(process.versions.openssl, 10)}`,
-      ],
-      ...['-I', headers, '-I', join(modules, 'nan')],
+      ...flags,
+      ...['-I', headers, '-I', join(modules, 'nan'), '-include', header],
       ...[join(crypto, 'src', 'binding.cc'), '-o', made],
     ],
     { encoding: 'utf8' },
   )
-  if (built.status !== 0) {
+  rmSync(header)
+  if (compiled.status !== 0) {
     rmSync(made, { force: true })
-    return `${compilerPackage} failed: ${built.stderr.split('\n')[0] ?? ''}`
+    return `${compilerPackage} failed: ${compiled.stderr.split('\n')[0] ?? ''}`
   }
   renameSync(made, binding)
+  writeFileSync(made, builtOf())
+  renameSync(made, built)
   return loadsSshCrypto() ? undefined : 'what was built does not load'
 }
 

@@ -19,6 +19,8 @@ export interface Engine {
    * the resource did. Stateless: nothing outlives the connection.
    */
   serve(connection: Socket, gate: Gate, host: Host): Promise<void>
+  /** What this process lacks to serve it as it should, in one sentence for operators. Undefined: nothing. Asked at the start. */
+  shortcoming?(): string | undefined
 }
 
 /** What a client showed of itself. The gate verifies it, the engine never does. */

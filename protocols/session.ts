@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import type { ActivitySource, BlobReference, Outcome, ProtocolName } from './activity.ts'
+import type { SallyportError } from './kit/errors.ts'
 import type { Secret } from './kit/secret.ts'
 
 export const levels = ['read', 'write', 'delete', 'admin'] as const
@@ -320,6 +321,12 @@ export interface Session extends AsyncDisposable {
 
   /** Registers how to cancel what runs upstream; returns our own key for the client (8 bytes). */
   onCancel(cancel: () => void): Buffer
+
+  /**
+   * Orders a cut for `protocol-violation`: what passes is not what this session is for. The error's message goes into the audit, and its
+   * words to the client are the cut's. Nothing goes upstream any more; `signal` aborts by and by.
+   */
+  violated(error: SallyportError): void
 
   /** Says why the session ended, unless it was cut; the first reason stays. */
   end(reason: EndReason, error?: Error): void

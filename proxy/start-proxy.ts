@@ -33,6 +33,7 @@ import { openAudit } from './start/open-audit.ts'
 import { openGate } from './start/open-gate.ts'
 import { openListeners } from './start/open-listeners.ts'
 import { openTls } from './start/open-tls.ts'
+import { shortcomings } from './start/shortcomings.ts'
 import { takeIdentity } from './start/take-identity.ts'
 
 const readyPollMs = 20
@@ -85,12 +86,16 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
     const current = (): ProxyIdentity => identity
     const opening = { config, identity: current, controlApi, closers, clock, log }
     const { spool, shipper } = await openAudit(opening)
+    const lacking = shortcomings(config)
+    const warnings = Object.values(lacking).filter((each) => each !== undefined)
+    for (const warning of warnings) log.warn({}, warning)
     const control = await openControlLink({
       controlUrl: config.controlUrl,
       directory: join(dataDir, 'state'),
       identity: current,
       bootEpoch: spool.epoch,
       version: readVersion(),
+      warnings,
       onConfirmed: (durationMs) => metrics.confirmed(durationMs),
       clock,
       limits,
@@ -111,6 +116,7 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
       signIns: () => signIns.pending,
       leaseAgeMs: () => freshness.leaseAgeMs(),
       feedPosition: () => view.position,
+      shortcomings: () => lacking,
       clockSkewMs: () => controlClock.skewMs(),
       linkUp: () => link.state === 'up',
       spool: () => spool.figures(),

@@ -3,28 +3,24 @@
  * tests, the faults and the benchmarks. Not marked as a demo.
  */
 import { spawn } from 'node:child_process'
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve as resolvePath } from 'node:path'
 import type { ApiClient } from '../control/api/client.ts'
 import type { Resource } from '../control/api/resource.ts'
 import type { Grant } from '../control/api/shapes.ts'
 import { sealedSecretsIn, writeSealedSecrets } from '../control/api/sealed-secrets.ts'
-import { createHomeKeys } from '../control/cli/home-keys.ts'
-import { writeHome } from '../control/cli/write-home.ts'
 import { freePort } from '../deploy/ports.ts'
 import { prepareCluster, type Cluster } from '../deploy/postgres/cluster.ts'
-import { siteControl, siteProxy, startSite, type Site, type SiteOptions } from '../deploy/site.ts'
-import { createSupervisor, type Supervisor } from '../deploy/supervisor.ts'
+import type { Site } from '../deploy/site.ts'
+import type { Supervisor } from '../deploy/supervisor.ts'
 import { systemClock as clock } from '../protocols/kit/clock.ts'
 import type { Limits } from '../protocols/kit/limits.ts'
 import { levels, type Level } from '../protocols/session.ts'
-import { seedStores } from './seed-stores.ts'
+import { host, prepareTestSite, type TestPerson } from './site.ts'
 
 export const stackDomain = 'access.test'
 export const stackResource = 'orders-db'
 export const stackDatabase = 'shop'
-const host = '127.0.0.1'
 
 export interface StackOptions {
   readonly postgresSettings?: Readonly<Record<string, string>>
@@ -40,19 +36,13 @@ export interface StackOptions {
   readonly between?: (controlPort: number) => Promise<number>
 }
 
-export interface StackPerson {
-  readonly id: string
-  readonly email: string
-  readonly home: string
+export interface StackPerson extends TestPerson {
   /** Environment of libpq for a resource through the proxy. */
   psqlEnvironment(options?: {
     resource?: string
     user?: string
     database?: string
   }): NodeJS.ProcessEnv
-  /** PEMs for clients that are not libpq. */
-  readonly certificatePem: string
-  readonly keyPem: string
 }
 
 export interface Ran {
@@ -91,21 +81,12 @@ export interface Stack {
 export const accountOf = (level: Level): string => `orders_${level}`
 
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
-  const directory = mkdtempSync(join(tmpdir(), 'sallyport-stack-'))
-  // PostgreSQL runs as another user there.
-  chmodSync(directory, 0o755)
-  const quiet = (): undefined => undefined
-  const supervisors: Record<'postgres' | 'control' | 'proxy', Supervisor> = {
-    postgres: createSupervisor({ clock, announce: quiet }),
-    control: createSupervisor({ clock, announce: quiet }),
-    proxy: createSupervisor({ clock, announce: quiet }),
-  }
-  const closers: (() => void)[] = []
-  const stop = async (): Promise<void> => {
-    for (const close of closers) close()
-    for (const name of ['proxy', 'control', 'postgres'] as const) await supervisors[name].stop()
-    rmSync(directory, { recursive: true, force: true })
-  }
+  const { controlFlags = [], proxyFlags = [], environment = {}, limits } = options
+  const prepared = prepareTestSite({
+    ...{ name: 'stack', domain: stackDomain, protocols: ['postgres', 'ssh'] },
+    ...{ controlFlags, proxyFlags, environment },
+  })
+  const { directory } = prepared
   try {
     const cluster = await prepareCluster({
       directory: join(directory, 'postgres'),
@@ -116,84 +97,41 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       logFile: join(directory, 'postgres.log'),
       clock,
     })
-    const [proxyPort, sshPort] = [await freePort(), await freePort()]
-    const siteOptions: SiteOptions = {
-      directory,
-      domain: stackDomain,
-      adminEmail: 'admin@example.test',
-      control: {
-        host,
-        port: await freePort(),
-        flags: ['--metrics-listen', '127.0.0.1:0', ...(options.controlFlags ?? [])],
-      },
-      proxy: {
-        listen: { postgres: { host, port: proxyPort }, ssh: { host, port: sshPort } },
-        flags: options.proxyFlags ?? [],
-      },
-      demo: false,
-      environment: { ...process.env, ...options.environment },
-      // Control is started by its own supervisor and the proxy by its own, so that a test can stop either.
-      supervisor: {
-        start: (program) => supervisors[program.name as 'control' | 'proxy'].start(program),
-        pid: (name) => supervisors[name as 'control' | 'proxy'].pid(name),
-        stop: () => Promise.resolve(),
-      },
-      announce: quiet,
-    }
-    const seeded =
-      options.environment?.['DATABASE_URL'] === undefined
-        ? seedStores(join(directory, 'control', 'store'))
-        : undefined
-    const [passwords, site] = await Promise.all([
-      startDatabase(cluster, supervisors.postgres),
-      Promise.resolve(seeded).then(() => startSite(siteOptions)),
+    const [passwords, opened] = await Promise.all([
+      startDatabase(cluster, prepared.resources),
+      prepared.open(),
     ])
+    const { site, api, ports } = opened
     bindSecrets(site.paths.proxy, cluster, passwords)
-    const limits = { drainMs: 0, ...options.limits }
-    writeFileSync(join(site.paths.proxy, 'proxy.yaml'), JSON.stringify({ limits }))
-    const api = site.openApi()
-    closers.push(() => api.close())
     await api.call('resourcesApply', {
       body: { file: { resources: [{ ...usualResource(cluster), ...options.resource }] } },
     })
     const controlUrl = new URL(site.controlUrl)
-    const port = await options.between?.(siteOptions.control.port)
+    const port = await options.between?.(ports.control)
     if (port !== undefined) controlUrl.port = String(port)
-    await site.startProxy(controlUrl.origin)
-    const programs = {
-      control: siteControl(siteOptions),
-      proxy: siteProxy(siteOptions, controlUrl.origin),
-    }
-    const caFile = site.adminHome.files.serverAuthorities
+    const policy = policyOf(cluster)
+    await opened.startProxy({ policy, limits, controlUrl: controlUrl.origin })
     return {
-      directory,
-      site,
-      cluster,
-      api,
-      proxyPort,
-      sshPort,
-      caFile,
-      passwords,
-      person: (name) => makePerson({ api, site, proxyPort, directory }, name),
+      ...{ directory, site, cluster, api, passwords },
+      proxyPort: ports.postgres,
+      sshPort: ports.ssh,
+      caFile: site.adminHome.files.serverAuthorities,
+      person: async (name) => withPsql(await opened.person(name), ports.postgres),
       grant: (person, { level = 'read', forMs, resource = stackResource }) =>
-        api.call('grantMake', {
-          body: { person: person.email, resource, level, forMs, reason: 'a test needs it' },
-        }),
+        opened.grant(person.email, resource, level, forMs),
       pid(name) {
-        const pid = supervisors[name].pid(name)
+        if (name !== 'postgres') return opened.pid(name)
+        const pid = prepared.resources.pid(name)
         if (pid === undefined) throw new Error(`${name} does not run`)
         return pid
       },
-      stopProcess: (name) => supervisors[name].stop(),
-      async startProcess(name) {
-        supervisors[name] = createSupervisor({ clock, announce: quiet })
-        await supervisors[name].start(programs[name])
-      },
+      stopProcess: (name) => opened.stopProcess(name),
+      startProcess: (name) => opened.startProcess(name),
       sally: (home, ...parameters) => run('control/cli/sally', parameters, { SALLY_HOME: home }),
-      stop,
+      stop: () => prepared.stop(),
     }
   } catch (error) {
-    await stop()
+    await prepared.stop()
     throw error
   }
 }
@@ -238,16 +176,16 @@ function bindSecrets(
   )
   writeSealedSecrets(file, keyFile, new Map(secrets))
   writeFileSync(join(proxyDirectory, 'upstream-ca.pem'), cluster.authorityPem)
-  writeFileSync(
-    join(proxyDirectory, 'policy.yaml'),
-    `secrets:
+}
+
+function policyOf(cluster: Cluster): string {
+  return `secrets:
   - reference: "sealed:${stackResource}/*"
     addresses: ["127.0.0.1:${cluster.port}"]
     serverName: ${cluster.serverName}
     caFile: upstream-ca.pem
     levels: [read, write, delete, admin]
-`,
-  )
+`
 }
 
 function usualResource(cluster: Cluster) {
@@ -265,32 +203,18 @@ function usualResource(cluster: Cluster) {
   }
 }
 
-async function makePerson(
-  stack: { api: ApiClient; site: Site; proxyPort: number; directory: string },
-  name: string,
-): Promise<StackPerson> {
-  const { api, site, proxyPort } = stack
-  const email = `${name}@example.test`
-  const { id } = await api.call('personCreate', { body: { email, name } })
-  const keys = await createHomeKeys()
-  const issued = await api.call('certificateIssue', { params: { id }, body: keys.ask })
-  const home = join(stack.directory, 'homes', name)
-  writeHome(home, { ...site.adminHome.config, email }, keys, issued)
+function withPsql(person: TestPerson, port: number): StackPerson {
   return {
-    id,
-    email,
-    home,
-    certificatePem: issued.certificatePem,
-    keyPem: keys.privateKeyPem,
+    ...person,
     psqlEnvironment: ({ resource = stackResource, user, database = stackDatabase } = {}) => ({
       PGHOST: `${resource}.${stackDomain}`,
       PGHOSTADDR: host,
-      PGPORT: String(proxyPort),
+      PGPORT: String(port),
       PGDATABASE: database,
       PGSSLMODE: 'verify-full',
-      PGSSLROOTCERT: join(home, 'ca.pem'),
-      PGSSLCERT: join(home, 'cert.pem'),
-      PGSSLKEY: join(home, 'key.pem'),
+      PGSSLROOTCERT: join(person.home, 'ca.pem'),
+      PGSSLCERT: join(person.home, 'cert.pem'),
+      PGSSLKEY: join(person.home, 'key.pem'),
       ...(user === undefined ? {} : { PGUSER: user }),
     }),
   }

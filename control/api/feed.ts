@@ -79,6 +79,8 @@ export const toControl = z.discriminatedUnion('kind', [
     cursor: z.int().nonnegative(),
     version: z.string().max(64),
     bootEpoch: z.string().max(64),
+    /** What its operator should mend, in sentences. */
+    warnings: z.array(z.string().max(400)).max(16).optional(),
   }),
   /** Everything up to `position` is applied, and on disk. */
   z.strictObject({ kind: z.literal('applied'), position: z.int().nonnegative() }),

@@ -1,7 +1,9 @@
 /** The routes of signing in and out. Part of the table in routes.ts. */
 import { z } from 'zod'
 import * as login from './login.ts'
+import { listedLogin, loginsQuery } from './login-view.ts'
 import type { Route } from './route.ts'
+import * as shapes from './shapes.ts'
 
 const everyone = ['engineer', 'admin', 'auditor'] as const
 const byId = z.strictObject({ id: z.uuid() })
@@ -56,5 +58,24 @@ export const loginRoutes = {
     access: everyone,
     body: z.strictObject({}),
     response: login.loggedOut,
+  },
+  logins: {
+    method: 'GET',
+    path: '/v1/logins',
+    summary:
+      'Sign-ins, also those made at a terminal: all for admins and auditors, their own for engineers; newest first',
+    access: everyone,
+    query: loginsQuery,
+    response: shapes.page(listedLogin),
+  },
+  loginEnd: {
+    method: 'POST',
+    path: '/v1/logins/{id}/end',
+    summary:
+      'Ends a sign-in of one’s own, or as admin anybody’s: revokes its certificates and cuts its sessions',
+    access: everyone,
+    params: byId,
+    body: z.strictObject({ reason: shapes.reason }),
+    response: shapes.done,
   },
 } as const satisfies Record<string, Route>

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import * as names from './names.ts'
+import { pageQuery } from './page.ts'
 
 const text = (charactersMax: number) => z.string().max(charactersMax)
 
@@ -20,3 +21,20 @@ export const login = z.strictObject({
   refreshable: z.boolean(),
 })
 export type Login = z.infer<typeof login>
+
+/** A sign-in as lists show it. */
+export const listedLogin = login.extend({
+  personEmail: names.email,
+  /** The proxy that holds a sign-in made at a terminal; null for one of `sally login`. */
+  proxyName: text(200).nullable(),
+  state: z.enum(['live', 'ended']),
+  /** Null for one that is live, or has run out. */
+  endedAtMs: names.timeMs.nullable(),
+  endReason: text(1_000).nullable(),
+})
+export type ListedLogin = z.infer<typeof listedLogin>
+
+export const loginsQuery = pageQuery.extend({
+  person: names.email.optional(),
+  state: z.enum(['live', 'all']).default('live'),
+})

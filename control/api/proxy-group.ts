@@ -17,6 +17,8 @@ export const proxyGroup = z.strictObject({
       name: text(200),
       state: z.enum(['connected', 'away', 'revoked']),
       joinedAtMs: names.timeMs,
+      /** What it said that its operator should mend, when it last connected. */
+      warnings: z.array(text(400)).default([]),
     }),
   ),
 })

@@ -92,7 +92,6 @@ function boundParameters(parameters: readonly ActivityParameter[]): ActivityPara
 export function outcomeRow(entry: Entry, payload: Buffer | undefined): OutcomeRow | undefined {
   try {
     const meta = decodeOutcomeMeta(entry.meta)
-    const fields = payload === undefined ? undefined : decodeFields(payload)
     return {
       reference: entry.reference,
       status: outcomeStatuses[meta.status],
@@ -102,7 +101,7 @@ export function outcomeRow(entry: Entry, payload: Buffer | undefined): OutcomeRo
       duration_us: meta.durationUs,
       tag: cleanText(meta.tag),
       error_code: cutText(cleanText(meta.errorCode), 64),
-      error_text: cutText(cleanText(fields?.text ?? ''), 8_192),
+      error_text: cutText(cleanText(payload?.toString('utf8', saltBytes) ?? ''), 8_192),
     }
   } catch {
     return undefined

@@ -256,6 +256,11 @@ export const catalog: readonly CatalogEntry[] = [
     load: async () => (await import('./commands/proxy-list.ts')).declareProxyList,
   },
   {
+    path: 'proxy group',
+    summary: 'A group of proxies, and where servers see it come from',
+    load: async () => (await import('./commands/proxy-group.ts')).declareProxyGroup,
+  },
+  {
     path: 'proxy revoke',
     summary: 'Shut a proxy out for good, as when its key was stolen',
     load: async () => (await import('./commands/proxy-revoke.ts')).declareProxyRevoke,
@@ -289,6 +294,16 @@ export const catalog: readonly CatalogEntry[] = [
     path: 'logout',
     summary: 'End the login, its certificates and their sessions',
     load: async () => (await import('./commands/logout.ts')).declareLogout,
+  },
+  {
+    path: 'logins',
+    summary: 'Sign-ins, also those made at a terminal',
+    load: async () => (await import('./commands/logins.ts')).declareLogins,
+  },
+  {
+    path: 'logins end',
+    summary: 'End a sign-in, its certificates and their sessions',
+    load: async () => (await import('./commands/logins-end.ts')).declareLoginsEnd,
   },
   {
     path: 'whoami',

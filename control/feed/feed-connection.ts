@@ -9,6 +9,7 @@ import { confirm } from './confirm.ts'
 import type { FeedHub } from './feed-hub.ts'
 import { eventsMessages, resyncMessages } from './feed-messages.ts'
 import { readFullState } from './full-state.ts'
+import { noteWarnings } from './note-warnings.ts'
 import { isReadable, readFeed, readFeedBounds } from './read-feed.ts'
 import type { Question, Verdict } from './session-facts.ts'
 
@@ -165,6 +166,9 @@ export function serveFeedConnection(options: FeedConnectionOptions): FeedConnect
       if (greeted) return close(1008, 'a second hello')
       greeted = true
       helloTimer.cancel()
+      noteWarnings(control, peer.proxyId, message.warnings ?? []).catch((error: unknown) =>
+        log.warn({ proxyId: peer.proxyId, error: String(error) }, 'its warnings were not kept'),
+      )
       start(message.cursor).catch((error: unknown) => {
         log.error({ proxyId: peer.proxyId, error: String(error) }, 'a feed could not be started')
         close(1011, 'try again')

@@ -87,13 +87,14 @@ export async function readProxyPresence(
     connected: boolean
     revoked: boolean
     lastHeardAtMs: number | null
+    warnings: string[]
   }[]
 > {
   return sql.query(
     `select id as "proxyId", name, group_name as "group", joined_at_ms as "joinedAtMs",
        coalesce(last_heard_at_ms, 0) > $2 and revoked_at_ms is null as connected,
        revoked_at_ms is not null as revoked,
-       last_heard_at_ms as "lastHeardAtMs"
+       last_heard_at_ms as "lastHeardAtMs", warnings
      from proxies where realm = $1 order by joined_at_ms, id`,
     [realm, nowMs(clock) - awayMs],
   )

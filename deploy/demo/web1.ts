@@ -9,6 +9,7 @@ import { installCommand } from '../install-packages.ts'
 import { placeFor } from '../place.ts'
 import { sshdPackages, type FoundSshd } from '../ssh/find-sshd.ts'
 import { prepareSshd, sshdAccounts } from '../ssh/sshd.ts'
+import { terminalsHaveGroup } from '../ssh/terminal-group.ts'
 import type { Supervisor } from '../supervisor.ts'
 import { prepareStandIn } from './stand-in/settings.ts'
 import { fillHomes, growLog, homeOf } from './web1-homes.ts'
@@ -52,8 +53,9 @@ export interface Web1Context {
 export async function startWeb1(ports: Web1Ports, context: Web1Context): Promise<Web1> {
   const { upstream } = await context.api.call('sshAuthorities')
   const { found } = context
-  // Without other accounts to lend, a real one would lend root.
-  const isReal = found !== undefined && !(userInfo().uid === 0 && found.nssWrapper === undefined)
+  // Without names of its own a real one would lend root, or could give nobody a terminal.
+  const withoutNames = userInfo().uid !== 0 && terminalsHaveGroup()
+  const isReal = found !== undefined && (found.nssWrapper !== undefined || withoutNames)
   const server = isReal
     ? await startReal(ports, upstream, found, context)
     : await startStandIn(ports, upstream, context)

@@ -14,17 +14,22 @@ export interface FoundSshd {
   readonly nssWrapper: string | undefined
 }
 
-/** Debian's sshd; installed if it is missing and we are root. Undefined: there is none. */
-export function findSshd(announce: (line: string) => void): FoundSshd | undefined {
-  if (!isWhole() && canInstall()) {
+/** Debian's sshd; installed if it is missing and we are root. Undefined: there is none. The options are for tests. */
+export function findSshd(
+  announce: (line: string) => void,
+  { root = '/', install = canInstall() && installQuietly } = {},
+): FoundSshd | undefined {
+  const program = join(root, sshdFile)
+  if (install && !(runs(program) && nssWrapper(root) !== undefined)) {
     announce(`installing Debian packages: ${sshdPackages.join(', ')}`)
-    installPackages(sshdPackages, { quiet: true, msMax: installMsMax })
+    install()
   }
-  if (!runs(sshdFile)) return undefined
-  return { program: sshdFile, nssWrapper: nssWrapper() }
+  return runs(program) ? { program, nssWrapper: nssWrapper(root) } : undefined
 }
 
-const isWhole = (): boolean => runs(sshdFile) && nssWrapper() !== undefined
+function installQuietly(): void {
+  installPackages(sshdPackages, { quiet: true, msMax: installMsMax })
+}
 
 function runs(file: string): boolean {
   try {
@@ -35,12 +40,13 @@ function runs(file: string): boolean {
   }
 }
 
-function nssWrapper(): string | undefined {
+function nssWrapper(root: string): string | undefined {
   if (process.platform !== 'linux') return undefined
-  const folders = ['/usr/lib', '/usr/lib64']
-  if (existsSync('/usr/lib')) {
-    for (const name of readdirSync('/usr/lib')) {
-      if (name.endsWith('-linux-gnu')) folders.push(join('/usr/lib', name))
+  const libraries = join(root, 'usr/lib')
+  const folders = [libraries, join(root, 'usr/lib64')]
+  if (existsSync(libraries)) {
+    for (const name of readdirSync(libraries)) {
+      if (name.endsWith('-linux-gnu')) folders.push(join(libraries, name))
     }
   }
   return folders.map((folder) => join(folder, libraryName)).find((file) => existsSync(file))

@@ -10,6 +10,7 @@ import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { ChildProgram } from '../supervisor.ts'
 import type { Account } from '../account.ts'
 import type { FoundSshd } from './find-sshd.ts'
+import { terminalsHaveGroup } from './terminal-group.ts'
 
 export interface SshdAccount extends Account {
   readonly name: string
@@ -73,8 +74,8 @@ export function prepareSshd(options: SshdOptions): Sshd {
 }
 
 /** Environment in which there are these accounts besides those of the system. */
-function wrapNames(
-  { nssWrapper }: FoundSshd,
+export function wrapNames(
+  { nssWrapper }: Pick<FoundSshd, 'nssWrapper'>,
   directory: string,
   accounts: readonly SshdAccount[],
 ): Record<string, string> {
@@ -88,8 +89,11 @@ function wrapNames(
   const files = { passwd: join(directory, 'passwd'), group: join(directory, 'group') }
   // Ours first: a system may have an account with the same id, which is then shown under the name of ours.
   const system = (name: string): string => readFileSync(join('/etc', name), 'utf8')
+  // Without a group of that name sshd leaves a terminal to its account, which takes no right that only root has.
+  const keepsTty = process.getuid?.() === 0 || terminalsHaveGroup()
+  const groups = keepsTty ? system('group') : system('group').replace(/^tty:.*\n?/m, '')
   writeFileSync(files.passwd, passwd.join('') + system('passwd'), { mode: 0o644 })
-  writeFileSync(files.group, group.join('') + system('group'), { mode: 0o644 })
+  writeFileSync(files.group, group.join('') + groups, { mode: 0o644 })
   return {
     LD_PRELOAD: nssWrapper,
     NSS_WRAPPER_PASSWD: files.passwd,

@@ -9,7 +9,7 @@ import type { Downstream } from '../session.ts'
 import { Authentication, wordsOf } from './downstream/authenticate.ts'
 import { nameLogin } from './downstream/route.ts'
 import { Connection, type ConnectionHandlers } from './wire/connection.ts'
-import { disconnectReasons } from './wire.ts'
+import { disconnectReasons, longPacketBytesMax } from './wire.ts'
 import { Transport } from './wire/transport.ts'
 
 export interface Place {
@@ -86,8 +86,13 @@ export function receive(
         leaving?.cancel()
         shaken()
         authentication.cancel()
-        connection?.end()
-        resolve(leave(error))
+        let why = error
+        try {
+          connection?.end()
+        } catch (thrown) {
+          why ??= toSallyportError(thrown)
+        }
+        resolve(leave(why))
       },
     },
   )
@@ -98,6 +103,8 @@ export function receive(
     done(user, found) {
       identity = found
       shaken()
+      // Only now: of strangers a full packet is held each, and there may be many.
+      transport.takePackets(longPacketBytesMax)
       try {
         const route = nameLogin(user, place.jump?.resource)
         serving = serve({ place, transport, identity: found, ...route })

@@ -29,7 +29,7 @@ import type { Engine } from '../engine.ts'
 import { receive, type Login, type Serving } from './downstream.ts'
 import { serveJump } from './downstream/jump.ts'
 import { serveSession } from './relay.ts'
-import { libraryReady } from './wire/library.ts'
+import { isNativeCryptoLoaded, libraryReady } from './wire/library.ts'
 
 export const ssh: Engine = {
   name: 'ssh',
@@ -63,4 +63,9 @@ export const ssh: Engine = {
     }
     await receive(place, gate, host, serveOuter, handshakeDone)
   },
+
+  shortcoming: () =>
+    isNativeCryptoLoaded()
+      ? undefined
+      : 'SSH runs without the native binding of ssh2, at about half its speed (apt-get install g++; npm start builds it)',
 }

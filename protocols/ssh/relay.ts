@@ -7,7 +7,7 @@ import { tellChannel } from './downstream/told-channel.ts'
 import type { Login, Serving } from './downstream.ts'
 import { AgentChannel } from './relay/agent.ts'
 import { Drains } from './relay/flow.ts'
-import { openLocalTunnel, RemoteForwards } from './relay/forwards.ts'
+import { openLocalTunnel, refuseOpening, RemoteForwards } from './relay/forwards.ts'
 import { SessionChannel } from './relay/session-channel.ts'
 import { logIn, type LoggedIn } from './upstream.ts'
 import { disconnectReasons, openFailures } from './wire.ts'
@@ -22,14 +22,21 @@ export interface Relayed {
   readonly drains: Drains
   /** The client asked for its agent on some channel, and may have it. */
   agentWanted: boolean
-  /** Runs what looks at bytes. What it throws ends the session, whichever side they came from; then it is false: they do not pass. */
+  /**
+   * Runs what looks at bytes. What it throws ends the session, whichever side they came from; then it is false: they do not pass. A
+   * `protocol-violation` is a cut.
+   */
   guard(look: () => void): boolean
+  /** Shows a line at every terminal, or at the first one to come. */
+  tell(line: string): void
+  /** Lines for the first terminal to come. */
+  readonly untold: string[]
 }
 
 /** A channel of a session, as its end sees it. */
 export interface RelayedChannel {
-  /** Says a line where somebody sees it and no program reads it. */
-  notify(line: string): void
+  /** Says a line where somebody sees it and no program reads it; false where nobody does. */
+  notify(line: string): boolean
   /** Says why, and ends towards the client. */
   farewell(text: string): void
   /** Asks what runs at the resource to end by itself. */
@@ -42,6 +49,12 @@ export interface RelayedChannel {
 
 /** Forwards that are asked for before the resource is there. */
 const requestsMax = 100
+/** Lines that wait for a terminal. */
+const untoldMax = 20
+const forwardRequests = new Set([
+  ...['tcpip-forward', 'cancel-tcpip-forward'],
+  ...['streamlocal-forward@openssh.com', 'cancel-streamlocal-forward@openssh.com'],
+])
 
 /** Asks for the session at once, so that it is there, or nearly, when the client opens its first channel. */
 export function serveSession(login: Login, gate: Gate, host: Host): Serving {
@@ -142,28 +155,35 @@ export function serveSession(login: Login, gate: Gate, host: Host): Serving {
   const converse = async (session: Session, upstream: LoggedIn): Promise<void> => {
     loggedIn = upstream
     const drains = new Drains()
+    const untold: string[] = []
     session.onDrain((target) => drains.drained(target))
     session.opened(notify)
     relayed = {
-      ...{ session, host, downstream, upstream: upstream.connection, drains },
+      ...{ session, host, downstream, upstream: upstream.connection, drains, untold },
       agentWanted: false,
       guard(look) {
         if (isFailed) return false
         try {
           look()
-        } catch (error) {
+        } catch (thrown) {
           isFailed = true
-          failed.resolve(toSallyportError(error))
+          const error = toSallyportError(thrown)
+          host.log.warn({ code: error.code, why: error.message }, 'session ended')
+          if (error.code === 'protocol-violation') session.violated(error)
+          else failed.resolve(error)
         }
         return !isFailed
       },
+      tell(line) {
+        const told = [...channels].map((channel) => channel.notify(line))
+        if (!told.includes(true) && untold.length < untoldMax) untold.push(line)
+      },
     }
-    forwards = new RemoteForwards(relayed, channels, notify)
+    forwards = new RemoteForwards(relayed, channels)
     serveWaiting()
     const end = await firstOf(gone.signal, session.signal, upstream.closed, failed.promise)
     if (end.side === 'proxy') {
       session.end('client-failed', end.error)
-      host.log.warn({ code: end.error.code, why: end.error.message }, 'session ended')
       await farewell(end.error.clientMessage, end.error.hint ?? '')
       return
     }
@@ -202,8 +222,7 @@ export function serveSession(login: Login, gate: Gate, host: Host): Serving {
     },
     open: serve,
     globalRequest(name, payload, answer) {
-      const isForward = name === 'tcpip-forward' || name === 'cancel-tcpip-forward'
-      if (!isForward || refusal !== undefined) answer(false)
+      if (!forwardRequests.has(name) || refusal !== undefined) answer(false)
       else if (forwards !== undefined) forwards.request(name, payload, answer)
       else if (requests.length < requestsMax) requests.push([name, payload, answer])
       else answer(false)
@@ -225,10 +244,7 @@ function openChannel(relayed: Relayed, opening: Opening, channels: Set<RelayedCh
     return
   }
   if (opening.type === 'direct-tcpip') openLocalTunnel(relayed, opening, channels)
-  else {
-    const text = `${opening.type} is not possible through this proxy`
-    opening.refuse(openFailures.administrativelyProhibited, text)
-  }
+  else refuseOpening(relayed, opening)
 }
 
 type End =

@@ -160,8 +160,13 @@ async function logInOver(
       flooded: (isFlooded) => handlers.flooded?.(isFlooded),
       closed(error) {
         login.reject(isHostKnown ? unreachable(error) : hostUnknown('it shows another key'))
-        connection?.end()
-        closed.resolve(error)
+        let why = error
+        try {
+          connection?.end()
+        } catch (thrown) {
+          why ??= toSallyportError(thrown)
+        }
+        closed.resolve(why)
       },
     },
   )

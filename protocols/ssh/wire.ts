@@ -48,9 +48,15 @@ export const openFailures = {
 /** Type of extended data: standard error. */
 export const stderrType = 1
 
-/** What one channel may have on its way to us, and one packet of it. The library takes packets of up to 35,000 bytes. */
+/** What one channel may have on its way to us, and one packet of its data. */
 export const windowBytes = 2 * 1024 * 1024
 export const packetBytesMax = 32 * 1024
+/** Any message but a request on a channel (RFC 4253, 6.1). */
+export const messageBytesMax = 35_000
+/** A command, or what else a request carries: with all that is around it OpenSSH's sshd takes 256 KiB in a packet. */
+export const requestBytesMax = 255 * 1024
+/** What is read of one who is signed in: more than that, so that a longer command is on record and refused in words. */
+export const longPacketBytesMax = 512 * 1024
 
 export function sshBoolean(value: boolean): Buffer {
   return Buffer.of(value ? 1 : 0)

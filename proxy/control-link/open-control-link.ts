@@ -19,6 +19,8 @@ export interface ControlLinkOptions {
   /** The spool's. */
   readonly bootEpoch: string
   readonly version: string
+  /** What its operator should mend: control shows it. */
+  readonly warnings: readonly string[]
   readonly onConfirmed: (durationMs: number) => void
   readonly clock: Clock
   readonly limits: Pick<Limits, 'confirmMs'>
@@ -86,6 +88,8 @@ export async function openControlLink(options: ControlLinkOptions): Promise<Cont
         cursor: view.position,
         version: options.version,
         bootEpoch: options.bootEpoch,
+        // A control that does not know the word need not learn it for nothing.
+        ...(options.warnings.length === 0 ? {} : { warnings: [...options.warnings] }),
       }
     },
     onMessage: (message) => reader.take(message),

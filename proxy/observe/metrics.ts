@@ -15,6 +15,8 @@ export interface Readings {
   /** Age of the newest word of control, ms; undefined if it never came. */
   leaseAgeMs(): number | undefined
   feedPosition(): number
+  /** What is lacking to serve the protocols that are listened for. */
+  shortcomings(): Readonly<Partial<Record<ProtocolName, string | undefined>>>
   clockSkewMs(): number
   linkUp(): boolean
   spool(): {
@@ -114,6 +116,18 @@ export function createMetrics(readings: Readings): Metrics {
     },
   })
   void live
+  const degraded = new Gauge({
+    name: name('degraded'),
+    help: 'Whether a protocol is served without something that it should have; log and doctor say what',
+    labelNames: ['protocol'],
+    registers,
+    collect() {
+      for (const [protocol, lacking] of Object.entries(readings.shortcomings())) {
+        this.set({ protocol }, lacking === undefined ? 0 : 1)
+      }
+    },
+  })
+  void degraded
   const gauge = (suffix: string, help: string, read: () => number): void => {
     const reading = new Gauge({
       name: name(suffix),

@@ -10,6 +10,7 @@ import type { GrantClaims } from '../../control/api/tokens.ts'
 import type { Resource } from '../../control/api/resource.ts'
 import type { ActivitySource, Outcome } from '../../protocols/activity.ts'
 import type { Timer } from '../../protocols/kit/clock.ts'
+import type { SallyportError } from '../../protocols/kit/errors.ts'
 import type {
   ActivityId,
   BlobWriter,
@@ -37,6 +38,8 @@ import { createSessionAudit, type SessionAudit } from './session-audit.ts'
 import { createSessionSockets, type SessionSockets } from './session-sockets.ts'
 import { httpTermsOf } from './http-terms.ts'
 import { sshTermsOf } from './ssh-terms.ts'
+
+const detailCharactersMax = 1_000
 
 export class LiveSession implements Session {
   readonly labels: SessionLabels
@@ -278,6 +281,12 @@ export class LiveSession implements Session {
     return key
   }
 
+  violated({ message, clientMessage, hint = '' }: SallyportError): void {
+    const order = { reason: 'protocol-violation', orderedAtMs: this.#wallMs() } as const
+    const words = { message: clientMessage, hint }
+    this.#tools.requestCut(this, { ...order, detail: message.slice(0, detailCharactersMax), words })
+  }
+
   end(reason: EndReason, error?: Error): void {
     this.#end ??= error === undefined ? { reason } : { reason, error }
   }
@@ -318,8 +327,12 @@ export class LiveSession implements Session {
   /** Second half: the engine says goodbye. */
   announceCut(): void {
     if (this.#cut === undefined) return
-    const { reason, orderedAtMs, detail } = this.#cut.order
-    const words = cutWords(reason, this.labels, detail)
+    const {
+      reason,
+      orderedAtMs,
+      detail,
+      words = cutWords(reason, this.labels, detail),
+    } = this.#cut.order
     const cut: Cut = { reason, orderedAtMs, ...words }
     this.#controller.abort(cut)
   }

@@ -4,7 +4,7 @@ import type { Resource } from '../../control/api/resource.ts'
 import type { Log } from '../../protocols/engine.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import type { Limits } from '../../protocols/kit/limits.ts'
-import type { CutReason, EndReason, SessionLabels } from '../../protocols/session.ts'
+import type { Cut, CutReason, EndReason, SessionLabels } from '../../protocols/session.ts'
 import type { Forwarder, ForwarderOptions, Spool, SpoolSession } from '../audit/spool-types.ts'
 import type { ControlClock } from '../control-link/control-clock.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
@@ -22,6 +22,8 @@ export interface CutOrder {
   readonly orderedAtMs: number
   /** For the audit and, where the person may know it, for them. */
   readonly detail: string
+  /** What the client is told, where that is not what everybody is told of this reason. */
+  readonly words?: Pick<Cut, 'message' | 'hint'>
 }
 
 /** What a session is about; settled before it is made. */

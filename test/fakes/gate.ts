@@ -472,6 +472,8 @@ function createFakeSession(
       cancels.set(ownKey, cancel)
       return key
     },
+    violated: ({ clientMessage, hint = '' }) =>
+      session.cut('protocol-violation', clientMessage, hint),
     end(reason, error) {
       end ??= error === undefined ? { reason } : { reason, error }
     },

@@ -206,7 +206,9 @@ export async function shopHandlers(): Promise<FakeHandlers> {
           name: 'default',
           domain: 'access.localhost',
           sshSourceAddresses: [],
-          proxies: [{ id: proxyId, name: 'one', state: 'connected', joinedAtMs: nowMs }],
+          proxies: [
+            { id: proxyId, name: 'one', state: 'connected', joinedAtMs: nowMs, warnings: [] },
+          ],
         },
       ],
     }),

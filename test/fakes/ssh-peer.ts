@@ -100,6 +100,45 @@ export async function logInPeer(port: number, user: string): Promise<SshPeer> {
   return peer
 }
 
+/** A key of OpenSSH's, or a certificate of one, and who signs with it. */
+export interface PeerKey {
+  /** What is shown: a blob. */
+  readonly shown: Buffer
+  /** `ssh-ed25519`, or `ssh-ed25519-cert-v01@openssh.com`. */
+  readonly algorithm: string
+  sign(data: Buffer): Buffer
+}
+
+/** Asks to be let in by a key (RFC 4252, chapter 7); false if it is refused. `sessionId` is the connection that is signed for. */
+export async function authenticate(
+  peer: SshPeer,
+  user: string,
+  key: PeerKey,
+  sessionId = peer.transport.sessionId,
+): Promise<boolean> {
+  peer.send(messages.serviceRequest, sshString('ssh-userauth'))
+  await peer.take(messages.serviceAccept)
+  const asked = [
+    ...[sshString(user), sshString('ssh-connection'), sshString('publickey'), sshBoolean(true)],
+    ...[sshString(key.algorithm), sshString(key.shown)],
+  ]
+  const signed = Buffer.concat([
+    ...[sshString(sessionId), Buffer.of(messages.userauthRequest), ...asked],
+  ])
+  const signature = Buffer.concat([sshString('ssh-ed25519'), sshString(key.sign(signed))])
+  peer.send(messages.userauthRequest, ...asked, sshString(signature))
+  return Promise.race([
+    peer.take(messages.userauthSuccess).then(() => true),
+    peer.take(messages.userauthFailure).then(() => false),
+  ])
+}
+
+/** All that came through channels so far and was not taken. */
+export function shownTo(peer: SshPeer): string {
+  const data = peer.received.filter(({ type }) => type === messages.channelData)
+  return data.map(({ payload }) => payload.toString('utf8', 9)).join('')
+}
+
 export function keyRequest(user: string, service = 'ssh-connection'): Buffer[] {
   const signature = Buffer.concat([sshString('ssh-ed25519'), sshString(Buffer.alloc(64))])
   return [

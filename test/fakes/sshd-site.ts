@@ -2,11 +2,13 @@
  * A real sshd of Debian's with a configuration, keys and authorities of its own, a private port and nothing of the machine's. Runs as root or
  * as anybody; sessions are of whoever runs the test.
  */
-import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
+import { findSshd } from '../../deploy/ssh/find-sshd.ts'
+import { sshdAccounts, wrapNames } from '../../deploy/ssh/sshd.ts'
 
 export interface SshdSite {
   readonly port: number
@@ -30,28 +32,16 @@ export interface SshdOptions {
   readonly lines?: readonly string[]
   /** Shows a certificate for these names instead of a bare key. */
   readonly hostCertificateFor?: readonly string[]
-  /** Default: whoever runs the test. */
-  readonly account?: string
-}
-
-/**
- * Somebody who is not root: sshd passes signals on only for such. Made where there is none yet; whoever runs the test, if that is not root
- * (then sshd passes none, because it has no other user to pass them as).
- */
-export function unprivilegedAccount(): string {
-  if (process.getuid?.() !== 0) return userInfo().username
-  const name = 'sallyport-test'
-  if (spawnSync('id', [name]).status !== 0) {
-    // `*`: no password fits, and yet sshd does not call the account locked.
-    const usual = ['--system', '--home-dir', '/', '--shell', '/bin/sh', '--password', '*']
-    execFileSync('useradd', [...usual, name])
-  }
-  return name
+  /**
+   * Lets in somebody who is not root: sshd passes signals on only for such. Whoever runs the test, if that is not root (then sshd passes none,
+   * because it has no other user to pass them as). Default: whoever runs the test.
+   */
+  readonly unprivileged?: boolean
 }
 
 export async function startSshd(options: SshdOptions = {}): Promise<SshdSite> {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-sshd-'))
-  const account = options.account ?? userInfo().username
+  const [account, names] = accountOf(options, folder)
   // Another account has to read the keys.
   chmodSync(folder, 0o755)
   for (const name of ['host', 'host-ca', 'user-ca', 'client']) makeKey(folder, name)
@@ -69,6 +59,10 @@ export async function startSshd(options: SshdOptions = {}): Promise<SshdSite> {
     at('sshd_config'),
     [
       ...(options.lines ?? []),
+      // Also for what a session runs.
+      ...(names.length === 0
+        ? []
+        : [`SetEnv ${names.map(([name, value]) => `${name}=${value}`).join(' ')}`]),
       `Port ${port}`,
       'ListenAddress 127.0.0.1',
       `HostKey ${at('host')}`,
@@ -87,6 +81,7 @@ export async function startSshd(options: SshdOptions = {}): Promise<SshdSite> {
   let log = ''
   const daemon = spawn('/usr/sbin/sshd', ['-D', '-e', '-f', at('sshd_config')], {
     stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, ...Object.fromEntries(names) },
   })
   await new Promise<void>((resolve, reject) => {
     daemon.stderr.on('data', (chunk: Buffer) => {
@@ -111,6 +106,19 @@ export async function startSshd(options: SshdOptions = {}): Promise<SshdSite> {
       rmSync(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** Who is let in, and the environment in which there is such an account. */
+function accountOf(
+  { unprivileged = false }: SshdOptions,
+  folder: string,
+): [account: string, names: [string, string][]] {
+  const { username, uid, gid } = userInfo()
+  if (!unprivileged || uid !== 0) return [username, []]
+  const found = findSshd(() => undefined)
+  if (found === undefined) throw new Error('there is no sshd')
+  const accounts = sshdAccounts(found, new Map([['stranger', '/']]), { username, uid, gid })
+  return ['stranger', Object.entries(wrapNames(found, join(folder, 'names'), accounts))]
 }
 
 /** Makes `name` and `name.pub` in a folder. */

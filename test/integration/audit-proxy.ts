@@ -150,8 +150,7 @@ export class FakeEpoch {
     const whole = { ...okOutcome, ...outcome }
     const meta = new ByteWriter(64)
     encodeOutcomeMeta(meta, whole)
-    const payload =
-      whole.errorText === '' ? undefined : field(activityFields.text, Buffer.from(whole.errorText))
+    const payload = whole.errorText === '' ? undefined : Buffer.from(whole.errorText)
     this.#entry('outcome', session, reference, Buffer.from(meta.bytes()), payload)
   }
 

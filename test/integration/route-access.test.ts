@@ -26,6 +26,8 @@ const letIn: Record<RouteName, 'anyone' | readonly LetIn[]> = {
   loginCodeFinish: 'anyone',
   loginRefresh: ['engineer', 'admin', 'auditor'],
   logout: ['engineer', 'admin', 'auditor'],
+  logins: ['engineer', 'admin', 'auditor'],
+  loginEnd: ['engineer', 'admin', 'auditor'],
   people: ['admin', 'auditor'],
   personCreate: ['admin'],
   personRevoke: ['admin'],
@@ -114,6 +116,7 @@ const letTokenIn: Partial<Record<RouteName, 'read' | 'request'>> = {
 const concernsOnlyOneself: readonly RouteName[] = [
   'loginRefresh',
   'logout',
+  'loginEnd',
   'flowsTest',
   'grantGiveBack',
   'tokenMake',

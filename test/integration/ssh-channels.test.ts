@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { eventually } from '../fakes/postgres-site.ts'
-import { startSshd, unprivilegedAccount, type SshdSite } from '../fakes/sshd-site.ts'
+import { startSshd, type SshdSite } from '../fakes/sshd-site.ts'
 import { ranToEnd } from '../ran-to-end.ts'
 import { startSshSite, type SshSite } from '../fakes/ssh-site.ts'
 
@@ -16,7 +16,7 @@ let unprivileged: SshdSite
 beforeAll(async () => {
   sshd = await startSshd()
   site = await startSshSite(sshd)
-  unprivileged = await startSshd({ account: unprivilegedAccount() })
+  unprivileged = await startSshd({ unprivileged: true })
 })
 afterAll(async () => {
   await eventually(() => site.server.serving === 0)
@@ -69,6 +69,37 @@ describe.each(['direct', 'jumped'] as const)('%s', (way) => {
     await session().closed
     const { bytesUp, bytesDown } = session().records[0]!.outcomes[0]!
     expect([bytesUp, bytesDown]).toEqual([sent.length, sent.length])
+  })
+
+  test('commands are as long as servers take them; a longer one is refused in words, and on record', async () => {
+    const recorded = async (): Promise<string> => {
+      await session().closed
+      const { text, textBlob } = session().records[0]!
+      return (textBlob === undefined ? text : session().blobs.get(textBlob.sha256))!.toString()
+    }
+    const digits = '0123456789'.repeat(10_000)
+    const line = `printf %s ${digits} | wc -c`
+    // Keys are exchanged again on the way, which must change nothing.
+    const ran = await site.ssh(['-o', 'RekeyLimit=16K', site[way], line])
+    expect(ran).toMatchObject({ code: 0, err: '' })
+    expect(ran.out.toString().trim()).toBe(`${digits.length}`)
+    expect(await recorded()).toBe(line)
+    // The client joins its arguments; none of them may be longer than 128 KiB.
+    const most = [': ', ...[digits, digits].map((each) => `${each};`)]
+    const taken = await site.ssh([site[way], ...most])
+    // The server has it whole, and its system takes no argument so long.
+    expect(taken.err + taken.code).toMatch(/too long/)
+    expect(await recorded()).toBe(most.join(' '))
+    const tooLong = [':', digits, digits, digits]
+    const refused = await site.ssh([site[way], ...tooLong])
+    expect(refused).toMatchObject({ code: 126 })
+    expect(refused.err).toContain('sallyport: that command is 300004 bytes long')
+    expect(await recorded()).toBe(tooLong.join(' '))
+    expect(session().records[0]!.outcomes[0]).toMatchObject({ status: 'skipped' })
+    const absurd = await site.ssh([site[way], ':', ...Array<string>(6).fill(digits)])
+    expect(absurd.code).toBe(255)
+    // In a jump the client may notice first that nobody takes the rest of it.
+    if (way === 'direct') expect(absurd.err).toContain('a packet of more than 524288 bytes')
   })
 
   test('keys are exchanged again in the middle, as the client asks', async () => {

@@ -238,6 +238,26 @@ test('keys are not exchanged again before the login', async () => {
   await eventually(() => peer.isClosed)
 })
 
+test('packets are long only after the login, and only where they ask something of a channel', async () => {
+  const long = Buffer.alloc(100_000, 'x')
+  const stranger = await connectPeer(site.server.port)
+  peers.push(stranger)
+  stranger.send(messages.serviceRequest, sshString(long))
+  await eventually(() => stranger.isClosed)
+  const talker = await logIn(site)
+  talker.send(messages.globalRequest, sshString('x'), Buffer.of(0), long)
+  await eventually(() => talker.isClosed)
+  const peer = await logIn(site)
+  const channel = await openChannel(peer)
+  // The server would end the connection over it.
+  const setting = Buffer.concat([sshString('LC_ALL'), sshString(Buffer.alloc(300_000))])
+  request(peer, channel, 'env', setting, true)
+  await peer.take(messages.channelFailure)
+  request(peer, channel, 'exec', sshString(Buffer.concat([Buffer.from('echo '), long])), true)
+  await peer.take(messages.channelSuccess)
+  await peer.take(messages.channelData)
+})
+
 test('whatever a resource says, the proxy lives', async () => {
   const types = [80, 81, 82, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100]
   for (let seed = 1; seed <= 40; seed++) {

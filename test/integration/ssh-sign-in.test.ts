@@ -161,6 +161,57 @@ describe.each(['embedded', 'postgres'] as const)('a terminal, over the %s store'
     expect(await confirm(lead.personId, lead.loginId)).toBe('login-ended')
   })
 
+  test('is listed, and ended by its person or an admin, and by nobody else', async () => {
+    const dev = await signIn('dev@example.test')
+    const lead = await signIn('lead@example.test')
+    const { requestPem, privateKeyPem } = await createKeyAndRequest()
+    const begun = await anyone.call('loginDevice', { body: { requestPem } })
+    await provider.signIn(begun.verificationUrlComplete!, 'dev@example.test')
+    const asked = { params: { id: begun.id }, body: { secret: begun.secret } }
+    const done = await anyone.call('loginDevicePoll', asked)
+    if (done.state !== 'done') throw new Error(done.state)
+    const authorityPem = site.running.control.keys.authorities.control.certificatePem
+    const { certificatePem } = done.certificate
+    const caller = { certificatePem, privateKeyPem }
+    const api = createApiClient({ baseUrl: site.running.url, authorityPem, ...caller })
+    const listed = async (by: ApiClient, query = {}) => (await by.call('logins', { query })).items
+    const end = (by: ApiClient, id: string) =>
+      by.call('loginEnd', { params: { id }, body: { reason: 'a test' } })
+    try {
+      const mine = await listed(api)
+      expect(mine.every(({ personEmail }) => personEmail === 'dev@example.test')).toBe(true)
+      expect(mine[0]).toMatchObject({ id: done.login.id, proxyName: null, state: 'live' })
+      expect(mine.find(({ id }) => id === dev.loginId)!.proxyName).toBeTruthy()
+      const theirs = await listed(site.admin, { person: 'lead@example.test' })
+      expect(theirs.map(({ id }) => id)).toContain(lead.loginId)
+      await expect(end(api, lead.loginId)).rejects.toMatchObject({ code: 'not-found' })
+      expect(await confirm(lead.personId, lead.loginId)).not.toBe('login-ended')
+      await end(api, dev.loginId)
+      await end(site.admin, lead.loginId)
+      for (const login of [dev, lead]) {
+        expect(await confirm(login.personId, login.loginId)).toBe('login-ended')
+        await feed.next('events', ({ events }) =>
+          events.some(
+            (event) => event.kind === 'certificate-revoked' && event.serial === login.loginId,
+          ),
+        )
+      }
+      expect((await listed(api)).map(({ id }) => id)).not.toContain(dev.loginId)
+      const over = (await listed(api, { state: 'all' })).find(({ id }) => id === dev.loginId)
+      expect(over).toMatchObject({ state: 'ended', endReason: 'a test' })
+      const { items } = await site.admin.call('auditActions', { query: {} })
+      expect(items.find(({ target }) => target === dev.loginId)).toMatchObject({
+        ...{ action: 'login.ended', actorEmail: 'dev@example.test' },
+      })
+      // Again changes nothing; of its own, it takes the certificate along.
+      await end(api, dev.loginId)
+      await end(api, done.login.id)
+      await expect(api.call('whoami')).rejects.toMatchObject({ code: 'evidence-invalid' })
+    } finally {
+      api.close()
+    }
+  })
+
   test('an auditor signs in to read the audit, and to nothing else', async () => {
     const body = { email: 'oncall@example.test', roles: ['auditor' as const] }
     await site.admin.call('personCreate', { body })

@@ -135,7 +135,7 @@ describe('what is declared', () => {
     expect(out).not.toContain('SSH-2.0-OpenSSH')
     const session = open.gate.sessions.at(-1)!
     await session.closed
-    expect(session.ended).toMatchObject({ reason: 'client-failed' })
+    expect(session.signal.reason).toMatchObject({ reason: 'protocol-violation' })
   })
 
   test('the agent lists and uses other keys, and not the one that signs in here', async () => {

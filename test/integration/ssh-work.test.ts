@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { eventually } from '../fakes/postgres-site.ts'
-import type { ActivityView } from '../../control/api/shapes.ts'
+import type { ActivityView, SessionView } from '../../control/api/shapes.ts'
 import { ranToEnd } from '../ran-to-end.ts'
 import { startSshStack, ways, type SshPerson, type SshStack } from '../ssh-stack.ts'
 
@@ -50,7 +50,7 @@ describe.each([
   })
 
   test('keys are exchanged anew in the middle, every megabyte', async () => {
-    const bytes = randomBytes(5 * mebibyte)
+    const bytes = randomBytes(20 * mebibyte)
     const ran = await dev.ssh(['-o', 'RekeyLimit=1M', web1, 'cat'], bytes)
     expect(ran).toMatchObject({ code: 0, err: '' })
     expect(digestOf(ran.out)).toBe(digestOf(bytes))
@@ -70,109 +70,124 @@ describe.each([
       expect(JSON.stringify(await activity(there, 'fileTransfer'))).toContain(digestOf(bytes))
     }
   })
-})
 
-test('a batch of sftp, and each file is in the audit with what was transferred', async () => {
-  const bytes = randomBytes(70_000)
-  writeFileSync(near('batch'), bytes)
-  const batch = ['mkdir dir', 'put batch dir/one', 'rename dir/one dir/two', 'get dir/two back']
-  const ran = await dev.run('sftp', ['-b', '-', jumped], [...batch, 'rm dir/two', ''].join('\n'))
-  expect(ran.code, ran.err).toBe(0)
-  expect(readFileSync(near('back'))).toEqual(bytes)
-  const found = await stack.activities(dev, (all) =>
-    all.some(({ text, outcome }) => /remove.*dir\/two/.test(text) && outcome !== null),
-  )
-  const done = found.map(({ text }) => text).filter((text) => text.includes('dir'))
-  const words = [
-    /make-directory.*dir/,
-    /write.*dir\/one/,
-    /rename.*dir\/one.*dir\/two/,
-    /read.*dir\/two/,
-  ]
-  for (const word of words)
-    expect(
-      done.some((text) => word.test(text)),
-      done.join(),
-    ).toBe(true)
-  expect(JSON.stringify(found)).toContain(digestOf(bytes))
-})
+  test('a batch of sftp, and each file is in the audit with what was transferred', async () => {
+    const bytes = randomBytes(70_000)
+    writeFileSync(near(`batch-${mark}`), bytes)
+    const batch = [
+      `mkdir dir-${mark}`,
+      `put batch-${mark} dir-${mark}/one`,
+      `rename dir-${mark}/one dir-${mark}/two`,
+      `get dir-${mark}/two back-${mark}`,
+    ]
+    const ran = await dev.run(
+      'sftp',
+      ['-b', '-', web1],
+      [...batch, `rm dir-${mark}/two`, ''].join('\n'),
+    )
+    expect(ran.code, ran.err).toBe(0)
+    expect(readFileSync(near(`back-${mark}`))).toEqual(bytes)
+    const found = await stack.activities(dev, (all) =>
+      all.some(
+        ({ text, outcome }) =>
+          text.startsWith('remove') && text.includes(`dir-${mark}/two`) && outcome !== null,
+      ),
+    )
+    const done = found.map(({ text }) => text).filter((text) => text.includes(`dir-${mark}`))
+    const words = [
+      new RegExp(`make-directory.*dir-${mark}`),
+      new RegExp(`write.*dir-${mark}/one`),
+      new RegExp(`rename.*dir-${mark}/one.*dir-${mark}/two`),
+      new RegExp(`read.*dir-${mark}/two`),
+    ]
+    for (const word of words)
+      expect(
+        done.some((text) => word.test(text)),
+        done.join(),
+      ).toBe(true)
+    expect(JSON.stringify(found)).toContain(digestOf(bytes))
+  })
 
-test('rsync brings a tree up to date', async () => {
-  const tree = near('tree')
-  mkdirSync(join(tree, 'deep'), { recursive: true })
-  writeFileSync(join(tree, 'deep', 'file'), randomBytes(200_000))
-  const shell = ['-e', `ssh -F ${dev.config}`]
-  for (const text of ['first', 'second']) {
-    writeFileSync(join(tree, 'changed'), text)
-    const ran = await dev.run('rsync', ['-a', ...shell, `${tree}/`, `${jumped}:tree/`])
-    expect(ran).toMatchObject({ code: 0, err: '' })
-    expect(readFileSync(join(far('tree'), 'changed'), 'utf8')).toBe(text)
-  }
-  expect(statSync(join(far('tree'), 'deep', 'file')).size).toBe(200_000)
-})
+  test('rsync brings a tree up to date', async () => {
+    const tree = near(`tree-${mark}`)
+    mkdirSync(join(tree, 'deep'), { recursive: true })
+    writeFileSync(join(tree, 'deep', 'file'), randomBytes(200_000))
+    const shell = ['-e', `ssh -F ${dev.config}`]
+    for (const text of ['first', 'second']) {
+      writeFileSync(join(tree, 'changed'), text)
+      const ran = await dev.run('rsync', ['-a', ...shell, `${tree}/`, `${web1}:tree-${mark}/`])
+      expect(ran).toMatchObject({ code: 0, err: '' })
+      expect(readFileSync(join(far(`tree-${mark}`), 'changed'), 'utf8')).toBe(text)
+    }
+    expect(statSync(join(far(`tree-${mark}`), 'deep', 'file')).size).toBe(200_000)
+  })
 
-test('git clones and pushes', async () => {
-  const made = await dev.ssh([jumped, 'git init -q --bare repository.git'])
-  expect(made).toMatchObject({ code: 0 })
-  const git = (...words: string[]) =>
-    dev.run('git', [
-      ...['-c', `core.sshCommand=ssh -F ${dev.config}`, '-c', 'user.name=dev'],
-      ...['-c', 'user.email=dev@example.test', ...words],
-    ])
-  const there = `ssh://${jumped}${far('repository.git')}`
-  expect(await git('clone', '-q', there, near('clone'))).toMatchObject({ code: 0 })
-  writeFileSync(join(near('clone'), 'file'), 'content')
-  const inClone = ['-C', near('clone')]
-  expect(await git(...inClone, 'add', 'file')).toMatchObject({ code: 0 })
-  expect(await git(...inClone, 'commit', '-qm', 'one')).toMatchObject({ code: 0 })
-  const pushed = await git(...inClone, 'push', '-q', 'origin', 'HEAD:main')
-  expect(pushed).toMatchObject({ code: 0, err: '' })
-  expect(await git('clone', '-q', '-b', 'main', there, near('again'))).toMatchObject({ code: 0 })
-  expect(readFileSync(join(near('again'), 'file'), 'utf8')).toBe('content')
-})
+  test('git clones and pushes', async () => {
+    const made = await dev.ssh([web1, `git init -q --bare repository-${mark}.git`])
+    expect(made).toMatchObject({ code: 0 })
+    const git = (...words: string[]) =>
+      dev.run('git', [
+        ...['-c', `core.sshCommand=ssh -F ${dev.config}`, '-c', 'user.name=dev'],
+        ...['-c', 'user.email=dev@example.test', ...words],
+      ])
+    const there = `ssh://${web1}${far(`repository-${mark}.git`)}`
+    expect(await git('clone', '-q', there, near(`clone-${mark}`))).toMatchObject({ code: 0 })
+    writeFileSync(join(near(`clone-${mark}`), 'file'), 'content')
+    const inClone = ['-C', near(`clone-${mark}`)]
+    expect(await git(...inClone, 'add', 'file')).toMatchObject({ code: 0 })
+    expect(await git(...inClone, 'commit', '-qm', 'one')).toMatchObject({ code: 0 })
+    const pushed = await git(...inClone, 'push', '-q', 'origin', 'HEAD:main')
+    expect(pushed).toMatchObject({ code: 0, err: '' })
+    expect(await git('clone', '-q', '-b', 'main', there, near(`again-${mark}`))).toMatchObject({
+      code: 0,
+    })
+    expect(readFileSync(join(near(`again-${mark}`), 'file'), 'utf8')).toBe('content')
+  })
 
-test('eight share one connection, which is one session; a second one needs no sign-in either', async () => {
-  const before = (await stack.sessions(dev, () => true)).length
-  const control = ['-o', `ControlPath=${near('master')}`]
-  const master = dev.start('ssh', [...control, '-M', '-N', jumped])
-  const ended = ranToEnd(master)
-  while (!existsSync(near('master'))) await new Promise((next) => setTimeout(next, 20))
-  const numbers = [1, 2, 3, 4, 5, 6, 7, 8]
-  const ran = await Promise.all(
-    numbers.map((number) => dev.ssh([...control, jumped, `echo ${number}; sleep 0.5`])),
-  )
-  expect(ran.map(({ out }) => out.toString())).toEqual(numbers.map((number) => `${number}\n`))
-  const other = await dev.ssh(['-o', 'ControlPath=none', jumped, 'echo beside'])
-  expect(other.out.toString()).toBe('beside\n')
-  await dev.ssh([...control, '-O', 'exit', jumped])
-  await ended
-  const after = await stack.sessions(dev, (all) => all.length >= before + 2)
-  expect(after).toHaveLength(before + 2)
-})
+  test('eight share one connection, which is one session; a second one needs no sign-in either', async () => {
+    const began = Date.now()
+    const since = ({ openedAtMs }: SessionView): boolean => openedAtMs >= began
+    const control = ['-o', `ControlPath=${near(`master-${mark}`)}`]
+    const master = dev.start('ssh', [...control, '-M', '-N', web1])
+    const ended = ranToEnd(master)
+    while (!existsSync(near(`master-${mark}`))) await new Promise((next) => setTimeout(next, 20))
+    const numbers = [1, 2, 3, 4, 5, 6, 7, 8]
+    const ran = await Promise.all(
+      numbers.map((number) => dev.ssh([...control, web1, `echo ${number}; sleep 0.5`])),
+    )
+    expect(ran.map(({ out }) => out.toString())).toEqual(numbers.map((number) => `${number}\n`))
+    const other = await dev.ssh(['-o', 'ControlPath=none', web1, 'echo beside'])
+    expect(other.out.toString()).toBe('beside\n')
+    await dev.ssh([...control, '-O', 'exit', web1])
+    await ended
+    const after = await stack.sessions(dev, (all) => all.filter(since).length >= 2)
+    expect(after.filter(since)).toHaveLength(2)
+  })
 
-test('a terminal has its size and follows it', async () => {
-  const remote =
-    'stty size; trap \\"stty size\\" WINCH; echo ready; for i in 1 2 3 4 5 6 7 8 9; do sleep 0.3; done'
-  const local = [
-    'stty rows 33 cols 99',
-    `(sleep 1.5; stty rows 44 cols 111 </dev/tty) & ssh -F ${dev.config} -tt ${jumped} "${remote}"`,
-  ].join('; ')
-  const ran = await dev.run('script', ['-qec', local, '/dev/null'])
-  expect(ran.out.toString()).toContain('33 99')
-  expect(ran.out.toString()).toContain('44 111')
-})
+  test('a terminal has its size and follows it', async () => {
+    const remote =
+      'stty size; trap \\"stty size\\" WINCH; echo ready; for i in 1 2 3 4 5 6 7 8 9; do sleep 0.3; done'
+    const local = [
+      'stty rows 33 cols 99',
+      `(sleep 1.5; stty rows 44 cols 111 </dev/tty) & ssh -F ${dev.config} -tt ${web1} "${remote}"`,
+    ].join('; ')
+    const ran = await dev.run('script', ['-qec', local, '/dev/null'])
+    expect(ran.out.toString()).toContain('33 99')
+    expect(ran.out.toString()).toContain('44 111')
+  })
 
-test('a shell reads what it is told slowly; a signal ends what it ends', async () => {
-  const client = dev.start('ssh', ['-T', direct])
-  const ended = ranToEnd(client)
-  client.stdin.write('echo one\n')
-  await new Promise((resolve) => client.stdout.once('data', resolve))
-  client.stdin.end('sleep 0.2; read word; echo got $word\nlate\nexit 3\n')
-  const ran = await ended
-  expect([ran.code, ran.out.toString()]).toEqual([3, 'one\ngot late\n'])
-  const killed = await dev.ssh([direct, 'echo to be killed; kill -9 $$'])
-  expect(killed.code).toBe(255)
-  expect((await activity('to be killed')).outcome?.tag).toBe('signal KILL')
+  test('a shell reads what it is told slowly; a signal ends what it ends', async () => {
+    const client = dev.start('ssh', ['-T', web1])
+    const ended = ranToEnd(client)
+    client.stdin.write('echo one\n')
+    await new Promise((resolve) => client.stdout.once('data', resolve))
+    client.stdin.end('sleep 0.2; read word; echo got $word\nlate\nexit 3\n')
+    const ran = await ended
+    expect([ran.code, ran.out.toString()]).toEqual([3, 'one\ngot late\n'])
+    const killed = await dev.ssh([web1, `echo ${mark} to be killed; kill -9 $$`])
+    expect(killed.code).toBe(255)
+    expect((await activity(`${mark} to be killed`)).outcome?.tag).toBe('signal KILL')
+  })
 })
 
 test('who has no grant is told what to ask for, and whoever is unknown no more than that', async () => {

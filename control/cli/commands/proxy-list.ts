@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { Cli } from '../cli.ts'
+import { printable } from '../printable.ts'
 import { shortIds } from '../short-ids.ts'
 import { relativeTime } from '../show-time.ts'
 import type { Cell } from '../table.ts'
@@ -25,6 +26,12 @@ export function declareProxyList(command: Command, cli: Cli): void {
             relativeTime(proxy.joinedAtMs, nowMs),
           ]),
     )
+    const warnings = groups.items
+      .flatMap(({ proxies }) => proxies)
+      .filter(({ state }) => state === 'connected')
+      .flatMap(({ name, warnings: said }) =>
+        said.map((each) => `\n${cli.paint('warning:', 'yellow')} ${printable(`${name}: ${each}`)}`),
+      )
     cli.answer(groups, () =>
       rows.length === 0
         ? 'no proxy groups'
@@ -38,7 +45,7 @@ export function declareProxyList(command: Command, cli: Cli): void {
               { header: 'JOINED' },
             ],
             rows,
-          ),
+          ) + warnings.join(''),
     )
   })
 }

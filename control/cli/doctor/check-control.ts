@@ -5,6 +5,7 @@ import type { Home } from '../home.ts'
 import { signInHint } from '../sign-in-hint.ts'
 import { openApi } from '../with-api.ts'
 import { failed, ok, warn, type Check } from './check.ts'
+import { checkProxies } from './check-proxies.ts'
 
 const answerMs = 5_000
 /** Proxies refuse sessions past this (ARCHITECTURE.md); here it makes times and certificates misleading. */
@@ -35,6 +36,7 @@ export async function checkControl(home: Home, clock: Clock): Promise<Check[]> {
               'timedatectl set-ntp true',
             )
           : ok('clock', 'agrees with control’s'),
+        ...(await checkProxies(api, person.roles)),
       ]
     } finally {
       api.close()

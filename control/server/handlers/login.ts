@@ -1,12 +1,14 @@
 import { revokeCertificate } from '../../issue/revoke-certificate.ts'
 import { beginCodeLogin, finishCodeLogin } from '../../login/code-login.ts'
 import { beginDeviceLogin, pollDeviceLogin } from '../../login/device-login.ts'
+import { isLoginOf } from '../../login/is-login-of.ts'
 import { endLogin } from '../../login/end-login.ts'
+import { listLogins } from '../../login/list-logins.ts'
 import type { LoginContext } from '../../login/login-context.ts'
 import { refreshLogin } from '../../login/refresh-login.ts'
 import { actorOf } from '../actor-of.ts'
-import { notAllowed } from '../../refusals.ts'
-import type { Handlers, PersonCaller } from '../handlers.ts'
+import { notAllowed, notFound } from '../../refusals.ts'
+import { ownScope, type Handlers, type PersonCaller } from '../handlers.ts'
 import { createRateLimit } from '../rate-limit.ts'
 
 type LoginRoute =
@@ -16,6 +18,8 @@ type LoginRoute =
   | 'loginCodeFinish'
   | 'loginRefresh'
   | 'logout'
+  | 'logins'
+  | 'loginEnd'
 
 const windowMs = 60_000
 /** An office may sign in from one address in the morning; a stranger has no use for more. */
@@ -63,6 +67,16 @@ export function loginHandlers(context: LoginContext): Pick<Handlers, LoginRoute>
       // The sign-out is done; where the provider cannot be asked, there is no link.
       const endSessionUrl = (await context.provider?.endSessionUrl().catch(() => null)) ?? null
       return { done: true, endSessionUrl }
+    },
+    logins: ({ caller }, { query }) => listLogins(context.control, ownScope(caller), query),
+    async loginEnd(request, { params, body }) {
+      const { caller } = request
+      const ownerId = caller.roles.includes('admin') ? undefined : caller.id
+      if (await isLoginOf(context.control, params.id, ownerId)) {
+        await endLogin(context, actorOf(request), params.id, body.reason)
+        return { done: true }
+      }
+      throw notFound('sign-in')
     },
   }
 }

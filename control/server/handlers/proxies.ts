@@ -67,6 +67,7 @@ async function readGroups(control: Control): Promise<z.output<typeof proxyGroup>
         name: proxy.name,
         state: proxy.revoked ? 'revoked' : proxy.connected ? 'connected' : 'away',
         joinedAtMs: proxy.joinedAtMs,
+        warnings: proxy.warnings,
       })),
   }))
 }

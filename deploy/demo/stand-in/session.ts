@@ -1,4 +1,5 @@
 import type { ServerChannel, Session } from 'ssh2'
+import { channelText } from './channel-text.ts'
 import { runLine, standInBanner, type Shell } from './run-line.ts'
 import { runShell, type Size } from './terminal.ts'
 
@@ -52,7 +53,7 @@ export function serveSession(session: Session, shell: Shell, mayHaveTerminal: bo
   })
   session.on('subsystem', (accept, _reject, { name }) => {
     const channel = accept()
-    channel.stderr.write(`there is no ${name.slice(0, 32)} here. ${standInBanner}`)
+    channelText(channel, false).complain(`there is no ${name.slice(0, 32)} here. ${standInBanner}`)
     end(channel, unavailable)
   })
 }
@@ -69,15 +70,10 @@ async function runCommand(
   hasTerminal: boolean,
   stopping: AbortController,
 ): Promise<number> {
-  const onTerminal = (text: string): void => void channel.write(text.replaceAll('\n', '\r\n'))
-  const streams = {
-    write: hasTerminal ? onTerminal : (text: string) => void channel.write(text),
-    complain: hasTerminal ? onTerminal : (text: string) => void channel.stderr.write(text),
-    signal: stopping.signal,
-  }
+  const streams = { ...channelText(channel, hasTerminal), signal: stopping.signal }
   channel.on('data', (chunk: Buffer) => {
     if (hasTerminal && chunk.includes(0x03)) {
-      onTerminal('^C\n')
+      streams.write('^C\n')
       stopping.abort()
     }
   })

@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline'
 import { Transform } from 'node:stream'
 import type { ServerChannel } from 'ssh2'
+import { channelText } from './channel-text.ts'
 import { runLine, standInBanner, type Shell, type Streams } from './run-line.ts'
 
 export interface Size {
@@ -18,10 +19,7 @@ export function runShell(
   size: Size | undefined,
 ): { resized: (size: Size) => void; ended: Promise<number> } {
   const ended = Promise.withResolvers<number>()
-  const newline = size === undefined ? '\n' : '\r\n'
-  const write = (text: string): void => void channel.write(text.replaceAll('\n', newline))
-  const complain =
-    size === undefined ? (text: string): void => void channel.stderr.write(text) : write
+  const { write, complain } = channelText(channel, size !== undefined)
   const input = channel.pipe(bounded())
   const lines = createInterface({
     input,

@@ -11,7 +11,7 @@ export type Spoken = 'ssh' | 'postgres' | 'mysql' | 'http' | 'tls' | 'other'
 /** Enough for the longest of the marks below. */
 const headBytes = 32
 
-/** Throws `protocol-violation` as soon as something else is spoken than `carries` says. `tcp` is none of those that have a name. */
+/** `fromClient` is shown what the one says who dialled. Throws `protocol-violation` as soon as something else is spoken than `carries` says. `tcp` is none of those that have a name. */
 export function observeTunnel(carries: TunnelProtocol, target: string): ChannelObserver {
   const client = new Head(spokenByClient)
   const upstream = new Head(spokenByServer)

@@ -48,7 +48,10 @@ export class AgentChannel implements RelayedChannel {
     this.#relayed = relayed
     this.#gate = gate
     this.#over = over
-    this.#record = new ChannelRecord(relayed, { kind: 'channel', operation: 'agent', channel: 0 })
+    this.#record = new ChannelRecord(relayed, {
+      kind: 'channel',
+      ...{ operation: 'agent', channel: 0, target: 'agent' },
+    })
     relayed.downstream.open(opening.type, Buffer.alloc(0), {
       handlers: this.#fromClient,
       opened: (channel) => {
@@ -62,7 +65,9 @@ export class AgentChannel implements RelayedChannel {
     })
   }
 
-  notify(): void {}
+  notify(): boolean {
+    return false
+  }
 
   farewell(): void {
     this.#end('cancelled')

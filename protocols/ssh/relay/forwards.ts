@@ -6,13 +6,14 @@ import { openFailures } from '../wire.ts'
 import type { Opening } from '../wire/connection.ts'
 import {
   declaredTunnel,
-  reportRefusedTunnel,
+  reportRefused,
   TunnelChannel,
   tunnelRefusal,
   type Destination,
 } from './tunnel.ts'
 
 const hostBytesMax = 1_024
+const pathBytesMax = 4_096
 /** As OpenSSH's -R names them: all interfaces, or the loopback. */
 const listenNames: Readonly<Record<string, string>> = { '': '*', '0.0.0.0': '*', '::': '*' }
 
@@ -26,7 +27,7 @@ export function openLocalTunnel(
   const target = nameOf(destination)
   const tunnel = declaredTunnel(relayed, 'local', destination)
   if (tunnel === undefined) {
-    reportRefusedTunnel(relayed, 'tunnel-local', target)
+    reportRefused(relayed, 'tunnel-local', target)
     opening.refuse(openFailures.administrativelyProhibited, tunnelRefusal(relayed, target))
     return
   }
@@ -36,22 +37,37 @@ export function openLocalTunnel(
   channels.add(channel)
 }
 
+/** Other things that a client would open: a socket of a file, a network device. */
+export function refuseOpening(relayed: Relayed, opening: Opening): void {
+  const { type, payload } = opening
+  const isFile = type === 'direct-streamlocal@openssh.com'
+  const target = isFile ? readPath(payload) : type
+  reportRefused(relayed, isFile ? 'tunnel-local' : type, target)
+  const text = isFile
+    ? tunnelRefusal(relayed, target)
+    : `${type} is not possible through this proxy`
+  opening.refuse(openFailures.administrativelyProhibited, text)
+}
+
 /** A client's -R: what the resource is asked to listen on. */
 export class RemoteForwards {
   readonly #relayed: Relayed
   readonly #channels: Set<RelayedChannel>
-  readonly #notify: (line: string) => void
   readonly #listening = new Set<string>()
 
-  constructor(relayed: Relayed, channels: Set<RelayedChannel>, notify: (line: string) => void) {
+  constructor(relayed: Relayed, channels: Set<RelayedChannel>) {
     this.#relayed = relayed
     this.#channels = channels
-    this.#notify = notify
   }
 
-  /** `tcpip-forward` or `cancel-tcpip-forward`. */
+  /** `tcpip-forward` or `cancel-tcpip-forward`; and what OpenSSH has for sockets of files, which is always refused. */
   request(name: string, payload: Buffer, answer: (granted: boolean, payload?: Buffer) => void) {
     const { session, upstream } = this.#relayed
+    if (name.includes('streamlocal')) {
+      if (name.startsWith('streamlocal')) this.#refuse(readPath(payload))
+      answer(false)
+      return
+    }
     const wanted = readListener(payload)
     const target = nameOf(wanted)
     const isCancel = name === 'cancel-tcpip-forward'
@@ -60,9 +76,7 @@ export class RemoteForwards {
       return
     }
     if (declaredTunnel(this.#relayed, 'remote', wanted) === undefined) {
-      reportRefusedTunnel(this.#relayed, 'tunnel-remote', target)
-      // The refusal itself has no room for words.
-      this.#notify(tunnelRefusal(this.#relayed, target))
+      this.#refuse(target)
       answer(false)
       return
     }
@@ -73,6 +87,12 @@ export class RemoteForwards {
         answer(granted, given)
       }),
     )
+  }
+
+  #refuse(target: string): void {
+    reportRefused(this.#relayed, 'tunnel-remote', target)
+    // The refusal itself has no room for words.
+    this.#relayed.tell(tunnelRefusal(this.#relayed, target))
   }
 
   /** A connection to where the resource listens. */
@@ -97,6 +117,11 @@ function readDestination(payload: Buffer): Destination {
   // Other letters have lower cases among these (the sign of Kelvin): what passes is what was declared.
   const host = name.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())
   return { host, port: reader.u32() }
+}
+
+/** PROTOCOL of OpenSSH, 2.4: the path comes first. */
+function readPath(payload: Buffer): string {
+  return readSshString(new ByteReader(payload), pathBytesMax).toString('utf8')
 }
 
 function readListener(payload: Buffer): Destination {

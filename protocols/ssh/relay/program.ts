@@ -5,11 +5,14 @@ import type { ChannelObserver } from '../observe/channel-observer.ts'
 import { decideCommand } from '../observe/command-rules.ts'
 import { observeChannel } from '../observe.ts'
 import type { Relayed } from '../relay.ts'
+import { requestBytesMax } from '../wire.ts'
 import { ChannelRecord } from './channel-record.ts'
 import type { Flow } from './flow.ts'
 import type { Exit, Terminal } from './requests.ts'
 
 const titleCharactersMax = 256
+/** The length stands in front of it. */
+const commandBytesMax = requestBytesMax - 4
 
 export class Program {
   /** Set where the resource's rules refuse it: what to tell the client. It must not be started. */
@@ -46,7 +49,7 @@ export class Program {
     const title = (what.kind === 'shell' ? 'shell' : text).slice(0, titleCharactersMax)
     const header = { activity: this.#entry.activity, title, ...terminal }
     this.#recordedAs = [terminal === undefined ? 'stream' : 'terminal', header]
-    this.refusal = refusalOf(relayed, what.kind, text)
+    this.refusal = tooLong(line) ?? refusalOf(relayed, what.kind, text)
     if (this.refusal !== undefined) {
       this.#entry.refuse()
       return
@@ -137,6 +140,12 @@ export class Program {
     this.#recording?.end()
     this.#entry.settle(status, this.#flow)
   }
+}
+
+/** Passed on, it would end the connection and all that runs in it. */
+function tooLong({ length }: Buffer): string | undefined {
+  if (length <= commandBytesMax) return undefined
+  return `sallyport: that command is ${length} bytes long, and servers take ${commandBytesMax}. Copy it there as a file, and run that`
 }
 
 /** What the resource's rules say of it, in words for the client. */

@@ -2,7 +2,7 @@
 import { SallyportError } from '../../kit/errors.ts'
 import { leaveChannel } from '../downstream/told-channel.ts'
 import type { Relayed, RelayedChannel } from '../relay.ts'
-import { exitSignal, stderrType } from '../wire.ts'
+import { exitSignal, requestBytesMax, stderrType } from '../wire.ts'
 import type { Channel, ChannelHandlers } from '../wire/channel.ts'
 import type { Opening } from '../wire/connection.ts'
 import { Flow } from './flow.ts'
@@ -16,15 +16,18 @@ import {
   readWindow,
   type Terminal,
 } from './requests.ts'
+import { reportRefused } from './tunnel.ts'
 
 type Answer = (granted: boolean) => void
 
 /** What a client may say before the resource's channel is there: so many messages, so many bytes. */
 const earlyMax = 10_000
 const earlyBytesMax = 4 * 1024 * 1024
-/** Requests that wait to be passed on. */
+/** Requests that wait to be passed on: so many, so many bytes. */
 const passingMax = 1_000
+const passingBytesMax = earlyBytesMax
 
+const starts = new Set(['exec', 'subsystem'])
 /** Asked of a program that runs, and no more than passed on. */
 const passedUp = new Set(['signal', 'break', 'eow@openssh.com'])
 const passedDown = new Set(['eow@openssh.com', 'xon-xoff'])
@@ -38,6 +41,7 @@ export class SessionChannel implements RelayedChannel {
   #early: (() => void)[] = []
   #earlyBytes = 0
   #passing = 0
+  #passingBytes = 0
   #terminal: Terminal | undefined
   #program: Program | undefined
   #clientClosed = false
@@ -57,12 +61,13 @@ export class SessionChannel implements RelayedChannel {
     )
   }
 
-  notify(line: string): void {
+  notify(line: string): boolean {
     // Only where a person looks: any other stream is some program's.
-    if (this.#terminal === undefined || this.#program === undefined || this.#isDone) return
-    if (this.#program.isFileTransfer) return
+    if (this.#terminal === undefined || this.#program === undefined || this.#isDone) return false
+    if (this.#program.isFileTransfer) return false
     this.#say(`\r\n\x1b[0msallyport: ${line}\r\n`, 0)
     this.#program.mark(line)
+    return true
   }
 
   farewell(why: string): void {
@@ -168,6 +173,11 @@ export class SessionChannel implements RelayedChannel {
 
   #request(type: string, payload: Buffer, answer: Answer, wantsReply: boolean): void {
     const { session } = this.#relayed
+    // The resource would end the connection over it, and with it all that runs. What starts something says so.
+    if (payload.length > requestBytesMax && !starts.has(type)) {
+      answer(false)
+      return
+    }
     switch (type) {
       case 'pty-req':
         // What runs already is recorded as what it was started as.
@@ -210,7 +220,16 @@ export class SessionChannel implements RelayedChannel {
         if (session.ssh?.agentForwarding === true) {
           this.#relayed.agentWanted = true
           this.#pass(type, payload, answer, wantsReply)
-        } else answer(false)
+        } else {
+          reportRefused(this.#relayed, 'agent', 'agent')
+          answer(false)
+        }
+        break
+      case 'x11-req':
+        reportRefused(this.#relayed, 'x11', 'x11')
+        // The refusal itself has no room for words.
+        this.#relayed.tell('X11 is not forwarded through this proxy')
+        answer(false)
         break
       default:
         if (passedUp.has(type)) this.#pass(type, payload, answer, wantsReply)
@@ -221,9 +240,14 @@ export class SessionChannel implements RelayedChannel {
   #pass(type: string, payload: Buffer, answer: Answer, wantsReply: boolean): void {
     const upstream = this.#flow!.upstream
     // They take nothing from any window.
-    if (++this.#passing > passingMax) throw tooMuch('too many requests at once')
+    this.#passing++
+    this.#passingBytes += payload.length
+    if (this.#passing > passingMax || this.#passingBytes > passingBytesMax) {
+      throw tooMuch('too many requests at once')
+    }
     this.#relayed.session.forwardCall(() => {
       this.#passing--
+      this.#passingBytes -= payload.length
       upstream.request(type, payload, wantsReply ? answer : undefined)
     })
   }
@@ -252,8 +276,14 @@ export class SessionChannel implements RelayedChannel {
       upstream.request(type, payload, (granted) => {
         if (!granted) program.refused()
         answer(granted)
+        if (granted) this.#catchUp()
       }),
     )
+  }
+
+  /** Says what no terminal was there for. */
+  #catchUp(): void {
+    for (const line of this.#relayed.untold.splice(0)) this.#relayed.tell(line)
   }
 
   readonly #fromUpstream: ChannelHandlers = {

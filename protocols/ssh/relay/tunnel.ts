@@ -1,5 +1,6 @@
 /** One forwarded connection (RFC 4254, chapter 7) to or from a destination that the resource declares. */
 import type { OutcomeStatus } from '../../activity.ts'
+import { toSallyportError } from '../../kit/errors.ts'
 import type { Tunnel } from '../../session.ts'
 import type { ChannelObserver } from '../observe/channel-observer.ts'
 import { observeTunnel } from '../observe/sniff.ts'
@@ -25,8 +26,8 @@ export function declaredTunnel(
   )
 }
 
-/** Writes down that a tunnel was wanted and not given. */
-export function reportRefusedTunnel(relayed: Relayed, operation: string, target: string): void {
+/** Writes down that something was wanted and not given. */
+export function reportRefused(relayed: Relayed, operation: string, target: string): void {
   new ChannelRecord(relayed, { kind: 'channel', operation, channel: 0, target }).refuse()
 }
 
@@ -58,10 +59,12 @@ export class TunnelChannel implements RelayedChannel {
     const { session, upstream, downstream } = relayed
     this.#relayed = relayed
     this.#over = over
-    this.#observer = observeTunnel(tunnel.carries, target)
     const operation = `tunnel-${tunnel.direction}`
     this.#record = new ChannelRecord(relayed, { kind: 'channel', operation, channel: 0, target })
     const isLocal = tunnel.direction === 'local'
+    const observer = observeTunnel(tunnel.carries, target)
+    // Who dials speaks as a client does: at a port that the resource listens on, that is the resource.
+    this.#observer = isLocal ? observer : turnedRound(observer)
     const [mine, theirs] = isLocal
       ? [this.#fromClient, this.#fromUpstream]
       : [this.#fromUpstream, this.#fromClient]
@@ -84,12 +87,14 @@ export class TunnelChannel implements RelayedChannel {
   }
 
   /** Nobody reads a tunnel. */
-  notify(): void {}
+  notify(): boolean {
+    return false
+  }
 
   /** Stays open towards the client: the connection's end has room for words, and the end of a channel has none. */
   farewell(): void {
     this.#isLeaving = true
-    this.#settle('cancelled')
+    this.#settleCut()
   }
 
   hangUp(): void {
@@ -101,7 +106,7 @@ export class TunnelChannel implements RelayedChannel {
   }
 
   abandon(): void {
-    this.#settle('cancelled')
+    this.#settleCut()
     this.#flow?.upstream.closeNow()
     this.#flow?.end()
   }
@@ -113,7 +118,7 @@ export class TunnelChannel implements RelayedChannel {
 
   readonly #fromClient: ChannelHandlers = {
     data: (bytes) => {
-      const passes = this.#relayed.guard(() => this.#observer.fromClient(bytes))
+      const passes = this.#look(() => this.#observer.fromClient(bytes))
       if (passes && !this.#record.isSettled) this.#flow?.up(bytes)
     },
     eof: () => this.#flow?.eofUp(),
@@ -129,7 +134,7 @@ export class TunnelChannel implements RelayedChannel {
 
   readonly #fromUpstream: ChannelHandlers = {
     data: (bytes, extended) => {
-      const passes = this.#relayed.guard(() => this.#observer.fromUpstream(bytes))
+      const passes = this.#look(() => this.#observer.fromUpstream(bytes))
       if (passes && !this.#record.isSettled) this.#flow?.down(bytes, extended)
     },
     eof: () => this.#flow?.client.eof(),
@@ -144,11 +149,37 @@ export class TunnelChannel implements RelayedChannel {
     },
   }
 
+  /** What ends the session is said of this tunnel too. */
+  #look(look: () => void): boolean {
+    return this.#relayed.guard(() => {
+      try {
+        look()
+      } catch (thrown) {
+        const error = toSallyportError(thrown)
+        this.#record.outcome.errorCode = error.code
+        this.#record.outcome.errorText = error.clientMessage
+        throw error
+      }
+    })
+  }
+
+  #settleCut(): void {
+    this.#settle(this.#record.outcome.errorCode === '' ? 'cancelled' : 'error')
+  }
+
   #settle(status: OutcomeStatus): void {
     if (this.#record.isSettled) return
     this.#observer.end()
     this.#record.settle(status, this.#flow)
     this.#flow?.end()
     this.#over()
+  }
+}
+
+function turnedRound(observer: ChannelObserver): ChannelObserver {
+  return {
+    fromClient: (bytes) => observer.fromUpstream(bytes),
+    fromUpstream: (bytes) => observer.fromClient(bytes),
+    end: () => observer.end(),
   }
 }

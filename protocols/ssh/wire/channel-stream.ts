@@ -4,14 +4,8 @@ import type { Channel, ChannelHandlers } from './channel.ts'
 
 const bufferedBytes = 256 * 1024
 
-/**
- * What is written leaves in the next turn and in one piece. So the packets of the inner connection become few larger ones of the outer,
- * and no cipher of the library is entered while another is at work.
- */
 export class ChannelStream extends Duplex {
   #channel: Channel | undefined
-  #queue: Buffer[] = []
-  #scheduled = false
   #taken: (() => void) | undefined
   /** Bytes that our reader has not taken yet. */
   #unread = 0
@@ -53,13 +47,8 @@ export class ChannelStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
-    this.#queue.push(chunk)
-    this.#schedule(done)
-  }
-
-  override _writev(chunks: { chunk: Buffer }[], done: () => void): void {
-    for (const { chunk } of chunks) this.#queue.push(chunk)
-    this.#schedule(done)
+    if (this.#channel === undefined || this.#channel.write(chunk)) done()
+    else this.#taken = done
   }
 
   override _final(done: () => void): void {
@@ -69,21 +58,8 @@ export class ChannelStream extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.#queue = []
     this.#channel?.closeNow()
     done(error)
-  }
-
-  #schedule(done: () => void): void {
-    this.#taken = done
-    if (this.#scheduled) return
-    this.#scheduled = true
-    setImmediate(() => {
-      this.#scheduled = false
-      const bytes = this.#queue.length === 1 ? this.#queue[0]! : Buffer.concat(this.#queue)
-      this.#queue = []
-      if (this.destroyed || this.#channel === undefined || this.#channel.write(bytes)) this.#wrote()
-    })
   }
 
   #wrote(): void {

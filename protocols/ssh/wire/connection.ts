@@ -6,6 +6,7 @@ import { readSshString, readSshText, sshString, sshU32 } from '../../kit/ssh-wir
 import {
   channelOpenFailure,
   message,
+  messageBytesMax,
   messages,
   openFailures,
   packetBytesMax,
@@ -13,6 +14,7 @@ import {
   windowBytes,
 } from '../wire.ts'
 import { Channel, type ChannelHandlers } from './channel.ts'
+import { runAll } from './run-all.ts'
 import type { Transport } from './transport.ts'
 
 /** What a peer wants to open. Exactly one of the two is to be called. */
@@ -91,6 +93,9 @@ export class Connection {
   message(type: number, payload: Buffer): void {
     this.#heardAtMs = this.#options.clock.monotonicMs()
     this.#unanswered = 0
+    if (payload.length > messageBytesMax && type !== messages.channelRequest) {
+      throw violation(`message ${type} of ${payload.length} bytes`)
+    }
     switch (type) {
       case messages.channelData:
         this.#data(payload, 5, 0)
@@ -171,16 +176,19 @@ export class Connection {
     for (const channel of [...this.#channels.values()]) channel.flush()
   }
 
-  /** The transport is gone. */
+  /** The transport is gone. Everything that waits is told; throws what one of them threw. */
   end(): void {
     if (this.#over) return
     this.#over = true
     this.#timer?.cancel()
     const why = { reason: openFailures.connectFailed, text: 'the connection was lost' }
-    for (const wanted of this.#wanted.values()) wanted.refused(why)
+    const wanted = [...this.#wanted.values()]
     this.#wanted.clear()
-    for (const channel of [...this.#channels.values()]) channel.end()
-    for (const answered of this.#asked.splice(0)) answered(false, Buffer.alloc(0))
+    runAll([
+      ...wanted.map((each) => () => each.refused(why)),
+      ...[...this.#channels.values()].map((channel) => () => channel.end()),
+      ...this.#asked.splice(0).map((answered) => () => answered(false, Buffer.alloc(0))),
+    ])
   }
 
   #data(payload: Buffer, lengthAt: number, extended: number): void {

@@ -5,43 +5,22 @@
 import type { Duplex } from 'node:stream'
 import { SallyportError } from '../../kit/errors.ts'
 import type { HostKey } from '../../engine.ts'
+import type { TransportHandlers, TransportRole } from './transport-role.ts'
 import { disconnectMessage, messages, serverSignatureAlgorithms } from '../wire.ts'
 import { clientAlgorithms, serverAlgorithms, signInAlgorithms } from './algorithms.ts'
 import { plainAlgorithm } from './host-key.ts'
 import {
+  badLength,
   Protocol,
   sendPacket,
+  type LibraryDecipher,
   type LibraryHostKey,
   type LibraryOptions,
   type LibraryProtocol,
+  beginPacket,
+  packetLayout,
 } from './library.ts'
-
-export interface TransportHandlers {
-  /** The first key exchange is done. */
-  ready(): void
-  /** A message of a service (RFC 4250, 4.1.2: 5, 6 and everything from 50). What it throws ends the connection. */
-  message(type: number, payload: Buffer): void
-  /** The socket takes more again. */
-  drained(): void
-  /** Nothing should be read that leads to more being sent: the peer takes none of it; and, with false, that it does again. */
-  flooded?(isFlooded: boolean): void
-  /** Keys were exchanged once more. What it throws ends the connection. */
-  rekeyed?(): void
-  /** Everything is said; the peer may take its time to close, and is to be given no more than some. */
-  ending?(): void
-  /** Once: there is nothing more to send or to come. */
-  closed(error: Error | undefined): void
-}
-
-export type TransportRole =
-  | { readonly side: 'server'; readonly hostKeys: readonly HostKey[] }
-  | {
-      readonly side: 'client'
-      /** Algorithms of host keys to ask for. */
-      readonly hostKeyAlgorithms: readonly string[]
-      /** The key whose signature the library shall check, or undefined to refuse the host. */
-      readonly verifyHost: (shown: Buffer) => Buffer | undefined
-    }
+import { Outbox } from './outbox.ts'
 
 /** Bytes under one set of keys (RFC 4344, 3.2 would allow more; so many take seconds). */
 const rekeyBytes = 1024 * 1024 * 1024
@@ -56,7 +35,7 @@ export class Transport {
   readonly #socket: Duplex
   readonly #handlers: TransportHandlers
   readonly #protocol: LibraryProtocol
-  #corked = false
+  readonly #outbox: Outbox
   #over = false
   #ending = false
   #handshakes = 0
@@ -68,10 +47,12 @@ export class Transport {
   #isHeld = false
   #remoteVersion = ''
   #signatureAlgorithms: readonly string[] | undefined
+  #packetBytesMax: number | undefined
   #error: Error | undefined
 
   constructor(socket: Duplex, role: TransportRole, handlers: TransportHandlers) {
     this.#socket = socket
+    this.#outbox = new Outbox(socket)
     this.#handlers = handlers
     const common: Omit<LibraryOptions, 'server' | 'offer'> = {
       ident: 'Sallyport',
@@ -107,13 +88,13 @@ export class Transport {
     socket.on('error', (error) => {
       this.#error ??= error
     })
-    socket.on('close', () => this.#close())
-    socket.on('end', () => this.#end())
+    socket.on('close', () => this.#guard(() => this.#close()))
+    socket.on('end', () => this.#guard(() => this.#end()))
     socket.on('drain', () => {
       if (this.#over) return
       this.#isUnread = false
       this.#read()
-      this.#ebb()
+      this.#guard(() => this.#ebb())
     })
   }
 
@@ -123,12 +104,10 @@ export class Transport {
     this.#protocol.start?.()
     this.#socket.on('data', (chunk: Buffer) => {
       if (this.#over || this.#ending) return
-      try {
+      this.#guard(() => {
         this.#count(chunk.length)
         this.#protocol.parse(chunk, 0, chunk.length)
-      } catch (error) {
-        this.#refuse(error as Error)
-      }
+      })
     })
     this.#socket.resume()
   }
@@ -147,15 +126,30 @@ export class Transport {
     return this.#signatureAlgorithms
   }
 
+  /** From here on the peer's packets may be so long; without this, 35,000 bytes. */
+  takePackets(bytesMax: number): void {
+    this.#packetBytesMax = bytesMax
+    let decipher: LibraryDecipher | undefined
+    const set = (next: LibraryDecipher | undefined): void => {
+      decipher = next
+      if (decipher !== undefined) decipher.packetBytesMax = bytesMax
+    }
+    set(this.#protocol._decipher)
+    // Also the next one, before it reads anything: keys may be exchanged again at any time.
+    Object.defineProperty(this.#protocol, '_decipher', {
+      configurable: true,
+      get: () => decipher,
+      set,
+    })
+  }
+
   get isOver(): boolean {
     return this.#over || this.#ending
   }
 
   /** The peer does not take what was sent already. `drained` follows. */
   get isCongested(): boolean {
-    const { writableNeedDrain, writableLength } = this.#socket
-    const isFull = writableNeedDrain && writableLength >= congestedBytes
-    return isFull || this.#queuedBytes > queuedBytesMax
+    return this.#outbox.waitingBytes >= congestedBytes || this.#queuedBytes > queuedBytesMax
   }
 
   /** Somebody else asked that nothing be read here. */
@@ -171,26 +165,31 @@ export class Transport {
 
   send(payload: Buffer): void {
     if (this.isOver) return
-    const { write } = this.#protocol._packetRW
-    const start = write.allocStart
-    const packet = write.alloc(payload.length)
+    const start = this.#protocol._packetRW.write.allocStart
+    const packet = this.#packet(payload.length)
     packet.set(payload, start)
-    this.#send(write.finalize(packet))
+    this.#send(packet)
   }
 
   /** CHANNEL_DATA, or CHANNEL_EXTENDED_DATA where `extended` is not 0; the one copy is into the packet. */
   sendData(channel: number, extended: number, bytes: Buffer, start: number, end: number): void {
     if (this.isOver) return
-    const { write } = this.#protocol._packetRW
-    let at = write.allocStart
+    let at = this.#protocol._packetRW.write.allocStart
     const length = end - start
-    const packet = write.alloc((extended === 0 ? 9 : 13) + length)
+    const packet = this.#packet((extended === 0 ? 9 : 13) + length)
     packet[at++] = extended === 0 ? messages.channelData : messages.channelExtendedData
     at = packet.writeUInt32BE(channel, at)
     if (extended !== 0) at = packet.writeUInt32BE(extended, at)
     at = packet.writeUInt32BE(length, at)
     bytes.copy(packet, at, start, end)
-    this.#send(write.finalize(packet))
+    this.#send(packet)
+  }
+
+  #packet(payloadBytes: number): Buffer {
+    const layout = packetLayout(this.#protocol, payloadBytes)
+    const room = layout === undefined ? undefined : this.#outbox.room(layout.bytes)
+    if (room === undefined) return this.#protocol._packetRW.write.alloc(payloadBytes)
+    return beginPacket(room, layout!)
   }
 
   #send(packet: Buffer): void {
@@ -310,21 +309,12 @@ export class Transport {
     this.#handlers.ready()
   }
 
-  /** Packets of one turn leave in one write. */
   #write(bytes: Buffer): void {
     const socket = this.#socket
     if (this.#over || socket.destroyed || !socket.writable) return
-    if (!this.#corked) {
-      this.#corked = true
-      socket.cork()
-      process.nextTick(() => {
-        this.#corked = false
-        socket.uncork()
-      })
-    }
-    socket.write(bytes)
+    this.#outbox.add(bytes)
     this.#count(bytes.length)
-    if (socket.writableLength <= unreadBytesMax) return
+    if (this.#outbox.waitingBytes <= unreadBytesMax) return
     this.#isUnread = true
     this.#read()
     this.#flood()
@@ -336,8 +326,18 @@ export class Transport {
     this.#bytes = 0
     // Not from within the library's own write or read.
     setImmediate(() => {
-      if (!this.isOver && this.#protocol._kexinit === undefined) this.#protocol.rekey()
+      if (this.isOver || this.#protocol._kexinit !== undefined) return
+      this.#guard(() => this.#protocol.rekey())
     })
+  }
+
+  /** Runs what nobody else would catch: what it throws ends this connection, and nothing but this connection. */
+  #guard(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      if (!this.#over) this.#refuse(error as Error)
+    }
   }
 
   /** The library has said goodbye by itself. */
@@ -348,14 +348,20 @@ export class Transport {
 
   #refuse(error: Error): void {
     this.#error ??= error
-    const text = error instanceof SallyportError ? error.clientMessage : 'protocol error'
+    const text = error instanceof SallyportError ? error.clientMessage : this.#wordsOf(error)
     if (this.#protocol._destruct === undefined) this.#end()
     else this.disconnect(2, text)
+  }
+
+  #wordsOf({ message }: Error): string {
+    if (message !== badLength || this.#packetBytesMax === undefined) return 'protocol error'
+    return `protocol error: a packet of more than ${this.#packetBytesMax} bytes, or of no valid length`
   }
 
   #end(): void {
     if (this.#ending) return
     this.#ending = true
+    this.#outbox.flush()
     this.#socket.end()
     // What still comes is read and dropped: unread bytes would turn our close into a reset.
     this.#socket.resume()

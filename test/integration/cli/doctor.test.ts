@@ -80,6 +80,7 @@ test('everything is well', async () => {
   expect(others).toEqual({
     home: 'ok',
     certificate: 'ok',
+    proxies: 'ok',
     control: 'ok',
     'signed in': 'ok',
     clock: 'ok',

@@ -111,6 +111,7 @@ async function open(confirmMs = 300): Promise<ControlLink> {
     identity: () => identity,
     bootEpoch: 'epoch',
     version: '0',
+    warnings: ['mend it'],
     onConfirmed() {},
     clock: systemClock,
     limits: { confirmMs },
@@ -145,7 +146,9 @@ describe('the link to control', () => {
   it('says hello, takes the whole, acknowledges what is on disk, and reads on from there', async () => {
     const first = await open()
     await until(() => connections[0]?.messages.length === 1)
-    expect(connections[0]!.messages[0]).toMatchObject({ kind: 'hello', cursor: 0 })
+    expect(connections[0]!.messages[0]).toMatchObject({
+      ...{ kind: 'hello', cursor: 0, warnings: ['mend it'] },
+    })
     say(connections[0], welcome())
     say(connections[0], { kind: 'resync', position: 7, events: [keys], more: true })
     say(connections[0], {

@@ -43,6 +43,7 @@ const metrics = createMetrics({
   signIns: () => 3,
   leaseAgeMs: () => 1_500,
   feedPosition: () => 42,
+  shortcomings: () => ({ postgres: undefined, ssh: 'something' }),
   clockSkewMs: () => -250,
   linkUp: () => true,
   spool: () => ({
@@ -69,6 +70,8 @@ describe('the metrics', () => {
       'sallyport_proxy_sessions_opened_total{protocol="postgres"} 1',
       'sallyport_proxy_refused_total{protocol="postgres",code="access-denied"} 1',
       'sallyport_proxy_cut_seconds_bucket{le="0.025",protocol="postgres",reason="grant-expired"} 1',
+      'sallyport_proxy_degraded{protocol="postgres"} 0',
+      'sallyport_proxy_degraded{protocol="ssh"} 1',
       'sallyport_proxy_feed_age_seconds 1.5',
       'sallyport_proxy_feed_position 42',
       'sallyport_proxy_clock_skew_seconds -0.25',

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { SessionClosedMeta } from '../../../control/api/audit/format.ts'
 import { resource as resourceShape, type Resource } from '../../../control/api/resource.ts'
+import { SallyportError } from '../../../protocols/kit/errors.ts'
 import { encodeSshPublicKey, sshPublicKeyLine } from '../../../protocols/kit/ssh-public-key.ts'
 import type { Cut } from '../../../protocols/session.ts'
 import type { Policy, SecretRule } from '../../../proxy/policy/policy.ts'
@@ -265,6 +266,25 @@ describe('an SSH session', () => {
     await world.feed({ kind: 'resource', resource: web1({}, { agentForwarding: [] }) })
     await turns()
     expect(reasonOf(forwarding)).toBe('resource-removed')
+  })
+
+  it('is cut when its engine finds something else in it, in words of its own', async () => {
+    const [session, other] = [await open(), await open()]
+    session.violated(
+      new SallyportError('protocol-violation', `a tunnel carries SSH${'!'.repeat(2_000)}`, {
+        clientMessage: 'the tunnel carries SSH',
+        hint: 'connect to that host by its own name',
+      }),
+    )
+    expect(session.forwardCall(() => expect.fail('a call went upstream after the cut'))).toBe(false)
+    await turns()
+    const told = { message: 'the tunnel carries SSH', hint: 'connect to that host by its own name' }
+    expect(session.signal.reason).toMatchObject({ reason: 'protocol-violation', ...told })
+    expect(other.signal.aborted).toBe(false)
+    await session[Symbol.asyncDispose]()
+    expect(closedMeta()).toMatchObject({
+      ...{ reason: 'protocol-violation', cut: { reason: 'protocol-violation' } },
+    })
   })
 
   it('ends when a call of its engine throws, alone', async () => {
