@@ -15,8 +15,9 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   fastify: ['control/'],
   commander: ['control/cli/'],
   // Grants, leases, checkpoints: signed in control, verified in the proxy, the shapes between them in control/api/.
-  jose: ['control/', 'proxy/'],
-  ws: ['control/', 'proxy/'],
+  // And in the demo's app, which believes identities as an app of yours would.
+  jose: ['control/', 'proxy/', 'deploy/demo/'],
+  ws: ['control/', 'proxy/', 'deploy/demo/'],
   yaml: ['control/', 'proxy/'],
   // In control only for its rate limit, which must be bounded too.
   'lru-cache': ['proxy/', 'control/server/'],

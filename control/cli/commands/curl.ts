@@ -1,0 +1,68 @@
+import type { Command } from 'commander'
+import { SallyportError } from '../../../protocols/kit/errors.ts'
+import { refuseExpiredCertificate } from '../certificate-end.ts'
+import type { Cli } from '../cli.ts'
+import { appUrl, curlOptions } from '../curl-invocation.ts'
+import { findProgram } from '../find-program.ts'
+import { readHome, type Home } from '../home.ts'
+import { runClient } from '../run-client.ts'
+
+/** `sally curl URL [curl's arguments…]` */
+export function declareCurl(command: Command, cli: Cli): void {
+  command
+    .argument('<arguments...>', 'the URL of an app, and whatever else curl takes, in any order')
+    .addHelpText(
+      'after',
+      '\ncurl runs with your certificate and the proxy’s authority; https:// and the port may be left out.' +
+        '\nIts exit code is ours. With --json in front (sally --json curl …) the command is printed instead of run.' +
+        '\n\nExamples:\n  sally curl wiki.access.example.com/api/echo' +
+        '\n  sally curl https://wiki.access.example.com/pages -d title=News',
+    )
+    .action(async (passedOn: string[]): Promise<void> => {
+      const home = readHome(cli.environment)
+      refuseExpiredCertificate(home, cli.clock)
+      const { words, urls } = readUrls(home, passedOn)
+      if (urls.length === 0) throw noUrl(home)
+      const commandLine = [...curlOptions(home, urls), ...words]
+      if (cli.json) {
+        cli.answer({ command: ['curl', ...commandLine], env: {} }, () => '')
+        return
+      }
+      const path = findProgram('curl', cli.environment)
+      if (path === undefined) throw curlMissing()
+      cli.exitWith(await runClient(path, commandLine, cli.environment))
+    })
+}
+
+/** The caller's words with the URLs of apps completed. Throws for a URL of anything else: it would be shown who asks. */
+function readUrls(home: Home, passedOn: readonly string[]): { words: string[]; urls: URL[] } {
+  const urls: URL[] = []
+  const words = passedOn.map((word, index) => {
+    const url = word.startsWith('-') ? undefined : appUrl(home, word)
+    if (url !== undefined) {
+      urls.push(url)
+      return url.href
+    }
+    const isValue = index > 0 && passedOn[index - 1]!.startsWith('-')
+    if (isValue || !/^https?:\/\//i.test(word)) return word
+    throw new SallyportError('usage', `${word} is not an app of ${home.config.domain}`, {
+      clientMessage: `${word} is not an app of ${home.config.domain}, and would be shown your certificate`,
+      hint: 'use plain curl for it',
+    })
+  })
+  return { words, urls }
+}
+
+function noUrl(home: Home): SallyportError {
+  return new SallyportError('usage', 'no URL', {
+    clientMessage: 'no URL of an app was given',
+    hint: `sally curl https://<app>.${home.config.domain}/path; sally resources shows the apps`,
+  })
+}
+
+export function curlMissing(): SallyportError {
+  return new SallyportError('client-missing', 'curl is not on PATH', {
+    clientMessage: 'curl is not installed (it is not on PATH)',
+    hint: 'install it: sudo apt-get install curl (macOS has it)',
+  })
+}
