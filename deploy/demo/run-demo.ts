@@ -141,7 +141,7 @@ export async function runDemo(
     }
     renew()
     const ready = await describe(site, withPasswords(people, login.accounts), ports)
-    return { ready, hasStandIn: places.isStandIn, stop }
+    return { ready, hasStandIn: web1.isStandIn, stop }
   } catch (error) {
     await stop()
     throw signal.aborted ? signal.reason : error
