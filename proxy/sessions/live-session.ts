@@ -35,9 +35,9 @@ import { createKept } from './kept.ts'
 import { createMonitor, warningLine, type Monitor } from './monitor.ts'
 import type { CutOrder, SessionFacts, SessionTools } from './session-parts.ts'
 import { createSessionAudit, type SessionAudit } from './session-audit.ts'
-import { createSessionSockets, type SessionSockets } from './session-sockets.ts'
-import { httpTermsOf } from './http-terms.ts'
-import { sshTermsOf } from './ssh-terms.ts'
+import type { SessionSockets } from './session-sockets.ts'
+import { socketsOfSession } from './sockets-of-session.ts'
+import { termsOf } from './terms.ts'
 
 const detailCharactersMax = 1_000
 
@@ -87,24 +87,12 @@ export class LiveSession implements Session {
     this.#audit = createSessionAudit({ ...tools, labels: facts.labels })
     this.#claims = facts.claims
     this.#resource = facts.resource
-    const ssh = sshTermsOf(facts.resource, facts.labels.level)
-    if (ssh !== undefined) this.ssh = ssh
-    const http = httpTermsOf(facts.resource)
-    if (http !== undefined) this.http = http
-    const { binding } = facts
-    const hop = binding.bastion ?? binding
-    const target = { host: hop.host, port: hop.port, resource: this.labels.resource }
-    this.#sockets = createSessionSockets({
-      first: dial,
-      dial: () => tools.startDial(target, tools.limits.upstreamConnectMs, tools.clock),
-      allowsPeer: (address) => hop.allowsPeer(address),
-      resource: this.labels.resource,
-      // One connection for each request at a time (an HTTP/1.1 app answers them one after the other).
-      pooledMax: http?.limits.requestsMax ?? 0,
-    })
+    Object.assign(this, termsOf(facts.resource, facts.labels.level))
+    this.#sockets = socketsOfSession(facts, tools, dial)
     this.#credentials = createCredentials({
-      ...{ sessionId: this.labels.sessionId, grantId: this.labels.grantId, binding },
-      ...{ stores: tools.stores, certifySession: tools.certifySession, signal: this.signal },
+      ...{ sessionId: this.labels.sessionId, grantId: this.labels.grantId },
+      ...{ binding: facts.binding, stores: tools.stores },
+      ...{ certifySession: tools.certifySession, signal: this.signal },
       ...{ clock: tools.clock, throwIfCut: () => this.throwIfCut() },
     })
     this.assertion = tools.createAssertion(facts.labels, () => this.throwIfCut())
@@ -146,8 +134,14 @@ export class LiveSession implements Session {
     return this.#tools.clock.wallMs()
   }
 
-  #requestCut(reason: CutReason, detail: string, orderedAtMs = this.#wallMs()): void {
-    this.#tools.requestCut(this, { reason, detail, orderedAtMs })
+  #requestCut(
+    reason: CutReason,
+    detail: string,
+    orderedAtMs = this.#wallMs(),
+    words?: CutOrder['words'],
+  ): void {
+    const order = { reason, detail, orderedAtMs }
+    this.#tools.requestCut(this, words === undefined ? order : { ...order, words })
   }
 
   /** The timer of the grant's end; cuts at once if it has passed. */
@@ -282,9 +276,8 @@ export class LiveSession implements Session {
   }
 
   violated({ message, clientMessage, hint = '' }: SallyportError): void {
-    const order = { reason: 'protocol-violation', orderedAtMs: this.#wallMs() } as const
     const words = { message: clientMessage, hint }
-    this.#tools.requestCut(this, { ...order, detail: message.slice(0, detailCharactersMax), words })
+    this.#requestCut('protocol-violation', message.slice(0, detailCharactersMax), undefined, words)
   }
 
   end(reason: EndReason, error?: Error): void {

@@ -115,6 +115,7 @@ export function createSharedSession(
       onCancel: (cancel) => session.onCancel(cancel),
       // Why this lease ended says nothing of the others.
       end() {},
+      violated: (error) => session.violated(error),
       [Symbol.asyncDispose]: () => (givenBack ??= giveBack(own)),
     }
   }

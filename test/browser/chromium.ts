@@ -16,11 +16,11 @@ export async function openChromium(authorityFiles: readonly string[]): Promise<T
   const home = mkdtempSync(join(tmpdir(), 'sallyport-chromium-'))
   const store = join(home, '.pki', 'nssdb')
   mkdirSync(store, { recursive: true })
-  const certutil = (...parameters: string[]): void =>
+  const inStore = (...parameters: string[]): void =>
     void execFileSync('certutil', [...parameters, '-d', `sql:${store}`], { stdio: 'pipe' })
-  certutil('-N', '--empty-password')
+  inStore('-N', '--empty-password')
   authorityFiles.forEach((file, index) => {
-    certutil('-A', '-t', 'C,,', '-n', `authority ${index}`, '-i', file)
+    inStore('-A', '-t', 'C,,', '-n', `authority ${index}`, '-i', file)
   })
   // What the profile would ask on a first start.
   writeFileSync(join(home, 'First Run'), '')

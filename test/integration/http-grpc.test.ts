@@ -129,7 +129,7 @@ const method = (path: string, requestStream: boolean, responseStream: boolean) =
   ...{ requestSerialize: text.serialize, requestDeserialize: text.deserialize },
   ...{ responseSerialize: text.serialize, responseDeserialize: text.deserialize },
 })
-const service = {
+const echoMethods = {
   once: method('once', false, false),
   fails: method('fails', false, false),
   many: method('many', false, true),
@@ -138,7 +138,7 @@ const service = {
 
 async function grpcSite(): Promise<{ client: grpc.Client; session: FakeSession }> {
   const server = new grpc.Server()
-  server.addService(service, {
+  server.addService(echoMethods, {
     once: (call: grpc.ServerUnaryCall<string, string>, done: grpc.sendUnaryData<string>) => {
       const told = new grpc.Metadata()
       told.set('x-credential', call.metadata.get('authorization')[0] ?? '')
@@ -177,7 +177,7 @@ test('gRPC works: one answer, with what was injected', async () => {
   const metadata = Promise.withResolvers<grpc.Metadata>()
   const answer = await new Promise((resolve, reject) => {
     const call = client.makeUnaryRequest(
-      ...([service.once.path, text.serialize, text.deserialize, 'hello' as string] as const),
+      ...([echoMethods.once.path, text.serialize, text.deserialize, 'hello' as string] as const),
       (error, value) => (error === null ? resolve(value) : reject(error)),
     )
     call.on('metadata', metadata.resolve)
@@ -190,7 +190,7 @@ test('gRPC works: an error that is only trailers', async () => {
   const { client } = await grpcSite()
   const error = await new Promise<grpc.ServiceError | null>((resolve) => {
     client.makeUnaryRequest(
-      ...([service.fails.path, text.serialize, text.deserialize, 'hello' as string] as const),
+      ...([echoMethods.fails.path, text.serialize, text.deserialize, 'hello' as string] as const),
       (failed) => resolve(failed),
     )
   })
@@ -200,7 +200,7 @@ test('gRPC works: an error that is only trailers', async () => {
 test('gRPC works: a stream of answers', async () => {
   const { client } = await grpcSite()
   const call = client.makeServerStreamRequest(
-    ...([service.many.path, text.serialize, text.deserialize, 'part' as string] as const),
+    ...([echoMethods.many.path, text.serialize, text.deserialize, 'part' as string] as const),
   )
   const parts: string[] = []
   for await (const part of call) parts.push(part as string)
@@ -210,7 +210,7 @@ test('gRPC works: a stream of answers', async () => {
 
 test('gRPC works: both ways at once, and a cut ends it', async () => {
   const { client, session } = await grpcSite()
-  const call = client.makeBidiStreamRequest(service.both.path, text.serialize, text.deserialize)
+  const call = client.makeBidiStreamRequest(echoMethods.both.path, text.serialize, text.deserialize)
   const failed = new Promise<grpc.ServiceError>((resolve) => {
     call.once('error', (error) => resolve(error as grpc.ServiceError))
   })

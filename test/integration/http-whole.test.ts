@@ -24,7 +24,7 @@ const method = (path: string, isStream: boolean) => ({
   ...{ requestSerialize: serialize, requestDeserialize: deserialize },
   ...{ responseSerialize: serialize, responseDeserialize: deserialize },
 })
-const service = {
+const echoMethods = {
   once: method('once', false),
   fails: method('fails', false),
   both: method('both', true),
@@ -32,7 +32,7 @@ const service = {
 
 test('gRPC passes from end to end, with its errors and its streams, and a cut ends it', async () => {
   const server = new grpc.Server()
-  server.addService(service, {
+  server.addService(echoMethods, {
     once: (call: grpc.ServerUnaryCall<string, string>, done: grpc.sendUnaryData<string>) =>
       done(null, `got ${call.request} for ${call.metadata.get('authorization').join(',')}`),
     fails: (_call: unknown, done: grpc.sendUnaryData<string>) =>
@@ -74,12 +74,12 @@ test('gRPC passes from end to end, with its errors and its streams, and a cut en
         else reject(error)
       })
     })
-  expect(await once(service.once.path)).toBe('got hello for Bearer the-credential')
-  await expect(once(service.fails.path)).rejects.toMatchObject({
+  expect(await once(echoMethods.once.path)).toBe('got hello for Bearer the-credential')
+  await expect(once(echoMethods.fails.path)).rejects.toMatchObject({
     code: grpc.status.NOT_FOUND,
     details: 'there is none',
   })
-  const call = client.makeBidiStreamRequest(service.both.path, serialize, deserialize, metadata)
+  const call = client.makeBidiStreamRequest(echoMethods.both.path, serialize, deserialize, metadata)
   const failed = new Promise<grpc.ServiceError>((resolve) => {
     call.once('error', (error) => resolve(error as grpc.ServiceError))
   })
