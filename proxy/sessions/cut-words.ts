@@ -1,5 +1,5 @@
 import { SallyportError } from '../../protocols/kit/errors.ts'
-import type { CutReason, Level, SessionLabels } from '../../protocols/session.ts'
+import type { Cut, CutReason, Level, SessionLabels } from '../../protocols/session.ts'
 import type { CutOrder } from './session-parts.ts'
 
 /** How the person may come back. */
@@ -72,6 +72,12 @@ export function cutWords(
         hint: `what you may do: sally why ${resource}; ${seeGrants}`,
       }
   }
+}
+
+/** What the engine is told of a cut, in words for the client. */
+export function cutOf(order: CutOrder, labels: SessionLabels): Cut {
+  const { reason, orderedAtMs, detail } = order
+  return { reason, orderedAtMs, ...(order.words ?? cutWords(reason, labels, detail)) }
 }
 
 /** What a cut means to somebody who is not in yet. Without an order, the session is closing. */

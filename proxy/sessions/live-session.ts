@@ -15,7 +15,6 @@ import type {
   ActivityId,
   BlobWriter,
   Credential,
-  Cut,
   CutReason,
   Downstream,
   EndReason,
@@ -29,12 +28,13 @@ import type {
 import type { Forwarder } from '../audit/spool-types.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
 import { createCredentials, type Credentials } from './credentials.ts'
-import { cutError, cutWords } from './cut-words.ts'
+import { cutError, cutOf } from './cut-words.ts'
 import type { Dial } from './dial.ts'
 import { createKept } from './kept.ts'
 import { createMonitor, warningLine, type Monitor } from './monitor.ts'
 import type { CutOrder, SessionFacts, SessionTools } from './session-parts.ts'
 import { createSessionAudit, type SessionAudit } from './session-audit.ts'
+import { createSessionCancels, type SessionCancels } from './session-cancels.ts'
 import type { SessionSockets } from './session-sockets.ts'
 import { socketsOfSession } from './sockets-of-session.ts'
 import { termsOf } from './terms.ts'
@@ -61,7 +61,7 @@ export class LiveSession implements Session {
   #resource: Resource
   #notify: ((line: string) => void) | undefined
   #onDrain: ((target: Writable | undefined) => void) | undefined
-  #cancelKeys: Buffer[] = []
+  readonly #cancels: SessionCancels
   readonly #kept = createKept()
   #cut:
     | { order: CutOrder; beganMs: number; atMonotonicMs: number; forwardedBytes: number }
@@ -89,6 +89,7 @@ export class LiveSession implements Session {
     this.#resource = facts.resource
     Object.assign(this, termsOf(facts.resource, facts.labels.level))
     this.#sockets = socketsOfSession(facts, tools, dial)
+    this.#cancels = createSessionCancels(tools, () => this.isLive)
     this.#credentials = createCredentials({
       ...{ sessionId: this.labels.sessionId, grantId: this.labels.grantId },
       ...{ binding: facts.binding, stores: tools.stores },
@@ -124,6 +125,11 @@ export class LiveSession implements Session {
 
   get resource(): Resource {
     return this.#resource
+  }
+
+  /** Neither cut nor closing. */
+  get isLive(): boolean {
+    return this.#cut === undefined && this.#closing === undefined
   }
 
   get cutReason(): CutReason | undefined {
@@ -178,7 +184,7 @@ export class LiveSession implements Session {
   }
 
   notify(line: string): void {
-    if (this.#cut !== undefined || this.#closing !== undefined) return
+    if (!this.isLive) return
     try {
       this.#notify?.(line)
     } catch (error) {
@@ -188,8 +194,7 @@ export class LiveSession implements Session {
 
   /** Throws what the cut means to somebody who is not in yet. */
   throwIfCut(): void {
-    if (this.#cut !== undefined || this.#closing !== undefined)
-      throw cutError(this.#cut?.order, this.labels)
+    if (!this.isLive) throw cutError(this.#cut?.order, this.labels)
   }
 
   connect(): Promise<Socket> {
@@ -268,11 +273,7 @@ export class LiveSession implements Session {
   }
 
   onCancel(cancel: () => void): Buffer {
-    const key = this.#tools.keepCancel(() => {
-      if (this.#cut === undefined && this.#closing === undefined) cancel()
-    })
-    this.#cancelKeys.push(key)
-    return key
+    return this.#cancels.keep(cancel)
   }
 
   violated({ message, clientMessage, hint = '' }: SallyportError): void {
@@ -294,7 +295,7 @@ export class LiveSession implements Session {
 
   /** First half of a cut. False if the session is cut or closing already. */
   beginCut(order: CutOrder): boolean {
-    if (this.#cut !== undefined || this.#closing !== undefined) return false
+    if (!this.isLive) return false
     const pendingBytes = this.#forwarder.pendingBytes
     // What streams and sockets still hold, beyond what is dropped here, would pass after the cut.
     const isHeld = this.#forwarder.stop() < pendingBytes || this.#sockets.isUpstreamQueued
@@ -319,15 +320,7 @@ export class LiveSession implements Session {
 
   /** Second half: the engine says goodbye. */
   announceCut(): void {
-    if (this.#cut === undefined) return
-    const {
-      reason,
-      orderedAtMs,
-      detail,
-      words = cutWords(reason, this.labels, detail),
-    } = this.#cut.order
-    const cut: Cut = { reason, orderedAtMs, ...words }
-    this.#controller.abort(cut)
+    if (this.#cut !== undefined) this.#controller.abort(cutOf(this.#cut.order, this.labels))
   }
 
   #startFarewell(): void {
@@ -355,10 +348,10 @@ export class LiveSession implements Session {
   }
 
   async #closeOnce(): Promise<void> {
-    const { clock, log, forgetCancel } = this.#tools
+    const { clock, log } = this.#tools
     this.#monitor.stop()
     this.#forwarder.stop()
-    for (const key of this.#cancelKeys) forgetCancel(key)
+    this.#cancels.forget()
     const cut = this.#cut
     this.#startFarewell()
     await Promise.race([this.#sockets.settle(), this.#farewellOver.promise])

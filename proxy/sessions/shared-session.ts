@@ -53,15 +53,6 @@ export function createSharedSession(
     if (held.size === 0) end().catch(onFailure)
   }
 
-  function isLive(): boolean {
-    try {
-      session.throwIfCut()
-      return true
-    } catch {
-      return false
-    }
-  }
-
   function end(): Promise<void> {
     over()
     session.end('client-closed')
@@ -73,7 +64,7 @@ export function createSharedSession(
     held.delete(one)
     if (held.size > 0) return Promise.resolve()
     // Whoever cut it waits for the engine to let go.
-    if (!isLive()) return end()
+    if (!session.isLive) return end()
     unused?.cancel()
     unused = clock.startTimer(unusedMs(), () => void end().catch(onFailure))
     return Promise.resolve()
@@ -124,7 +115,7 @@ export function createSharedSession(
   return {
     session,
     get isLive() {
-      return isLive()
+      return session.isLive
     },
     get leases() {
       return held.size
