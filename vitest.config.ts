@@ -20,7 +20,9 @@ const project = (name: string, include: string[], testTimeout: number, maxWorker
     env,
     ...(maxWorkers === undefined ? {} : { maxWorkers }),
     // Projects of different widths run one after the other.
-    sequence: { groupOrder: ['unit', 'conformance', 'integration', 'faults'].indexOf(name) },
+    sequence: {
+      groupOrder: ['unit', 'conformance', 'integration', 'browser', 'faults'].indexOf(name),
+    },
   },
 })
 
@@ -35,6 +37,8 @@ export default defineConfig({
       ),
       project('conformance', ['test/conformance/**/*.test.ts'], 60_000, 2),
       project('integration', ['test/integration/**/*.test.ts'], 120_000, 3),
+      // Each drives a browser, which takes a processor by itself.
+      project('browser', ['test/browser/**/*.test.ts'], 120_000, 1),
       project('faults', ['test/faults/**/*.test.ts'], 300_000, 2),
     ],
   },

@@ -31,8 +31,9 @@ const usualTimes = [
 export function askPage(parts: AskPageParts): PageParts {
   const { person, why, wanted, complaint } = parts
   const { resource, grants, ways } = why
-  const title = `No access to ${resource} now`
   const lower = grants[0]
+  const title =
+    lower === undefined ? `No access to ${resource} now` : `This needs ${wanted} on ${resource}`
   const body = markup`<h1>${title}</h1>
     ${complaint === undefined ? undefined : markup`<p class="note bad" role="alert">${complaint}</p>`}
     ${endNote(parts)}${refusalNote(parts)}

@@ -30,6 +30,8 @@ const mark = markup`<svg
 const icon =
   "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='%231558c0' stroke-width='2'%3E%3Cpath d='M4 21V9l8-6 8 6v12M9 21v-6a3 3 0 0 1 6 0v6M3 21h18'/%3E%3C/svg%3E"
 
+const product = 'Sallyport'
+
 /** A whole page. Scripts there are none. */
 export function page({ title, body, person, refresh }: PageParts): string {
   const again =
@@ -44,7 +46,7 @@ export function page({ title, body, person, refresh }: PageParts): string {
     <html lang="en">
       <head>
         <meta charset="utf-8" />
-        <title>${title} · Sallyport</title>
+        <title>${title === product ? product : `${title} · ${product}`}</title>
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <meta name="color-scheme" content="light dark" />
         ${again}

@@ -10,7 +10,7 @@ export interface WikiPage {
 const style = `:root{color-scheme:light dark;--line:#8886;--ink:light-dark(#1c1e21,#e8e8e6);--soft:light-dark(#5b6068,#a3a7ad);
 --paper:light-dark(#fdfdfb,#16181b);--mark:light-dark(#0b57d0,#8ab4f8)}
 body{font:16px/1.6 system-ui,sans-serif;max-width:46rem;margin:0 auto;padding:1.5rem 1rem 3rem;color:var(--ink);background:var(--paper)}
-header{display:flex;gap:1rem;align-items:baseline;border-bottom:1px solid var(--line);padding-bottom:.6rem}
+header{display:flex;flex-wrap:wrap;gap:.2rem 1rem;align-items:baseline;border-bottom:1px solid var(--line);padding-bottom:.6rem}
 header strong{font-size:1.15rem}header span{margin-left:auto;color:var(--soft);font-size:.9rem}
 a{color:var(--mark)}textarea,input{box-sizing:border-box;width:100%;font:inherit;padding:.5rem;color:inherit;background:transparent;border:1px solid var(--line);border-radius:.4rem}
 button{font:inherit;padding:.45rem 1rem;border:1px solid var(--line);border-radius:.4rem;background:transparent;color:inherit;cursor:pointer}

@@ -257,7 +257,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
       // Also what the app had ended and the client not yet taken.
       this.#exchange.abandon()
     } else if (!isTold) {
-      answerCut(this.#exchange, cut, this.#admitted.asked, this.#session.labels.level)
+      answerCut(this.#exchange, cut, this.#admitted.asked, this.#admitted.held)
     }
   }
 

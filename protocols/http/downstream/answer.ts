@@ -33,6 +33,8 @@ export interface RefusalWords {
   /** What the button of the page does. */
   readonly action?: Page['action']
   readonly title?: string
+  /** A sentence more, for a page. */
+  readonly note?: string
   /** Members of the problem document besides its own. */
   readonly members?: Readonly<Record<string, string | number>>
   readonly headers?: RawHeaders
@@ -51,8 +53,8 @@ export function answerRefusal(
   const title = words.title ?? titles[status] ?? STATUS_CODES[status] ?? 'Refused'
   if (wantsPage(exchange.headers)) {
     const page: Page = {
-      ...{ title, lead: sentence(error.clientMessage), note: error.code },
-      ...(error.hint === undefined ? {} : { hint: sentence(error.hint) }),
+      ...{ title, lead: withNote(error.clientMessage, words.note), code: error.code },
+      ...(error.hint === undefined ? {} : adviceOf(error.hint)),
       ...(words.action === undefined ? {} : { action: words.action }),
     }
     answerPage(exchange, status, page, { headers, isLast })
@@ -145,6 +147,16 @@ const titles: Readonly<Record<number, string>> = {
   500: 'Something went wrong',
   502: 'The app cannot be reached',
   503: 'Not at the moment',
+}
+
+function withNote(text: string, note: string | undefined): string {
+  return note === undefined ? sentence(text) : `${sentence(text)} ${note}`
+}
+
+/** Advice that is a command alone is shown as one, to be copied. */
+function adviceOf(hint: string): Pick<Page, 'hint' | 'command'> {
+  const command = /^(?:[^;:]*: )?(sally [^;]+)$/.exec(hint)?.[1]
+  return command === undefined ? { hint: sentence(hint) } : { command }
 }
 
 function sentence(text: string): string {

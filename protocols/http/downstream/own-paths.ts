@@ -167,8 +167,13 @@ function sendEvents(exchange: Exchange, held: HeldLease, consoleOrigin: string):
 
 /** A refusal of one of our paths. */
 export function refuseOwnPath(exchange: Exchange, thrown: unknown): void {
+  const error = toSallyportError(thrown)
   const action = { label: 'Open the app', href: '/' }
-  answerRefusal(exchange, toSallyportError(thrown), { action })
+  const isSignIn = error.code.startsWith('evidence-')
+  answerRefusal(exchange, error, {
+    action,
+    ...(isSignIn ? { title: 'This sign-in cannot go on' } : {}),
+  })
 }
 
 /** What tells the visits of one browser apart: the beginning of what control knows it by. */

@@ -3,13 +3,15 @@ import { createHash } from 'node:crypto'
 
 export interface Page {
   readonly title: string
-  /** What happened, in one sentence. */
+  /** What happened, in a sentence or two. */
   readonly lead: string
   readonly hint?: string
+  /** What does the same at a terminal. */
+  readonly command?: string
   /** A link, or a button that posts to it. */
   readonly action?: { readonly label: string; readonly href: string; readonly posts?: boolean }
-  /** Small print: a code to tell the operator. */
-  readonly note?: string
+  /** Small print: what to tell the operator. */
+  readonly code?: string
 }
 
 const style = `
@@ -21,6 +23,7 @@ main{width:100%;max-width:34rem;background:var(--card);border:1px solid var(--ed
 h1{margin:0 0 .75rem;font-size:1.4rem;line-height:1.25}
 p{margin:0 0 1rem;overflow-wrap:anywhere}
 .soft{color:var(--soft)}
+pre{margin:-.75rem 0 1rem;padding:.6rem .8rem;background:var(--paper);border:1px solid var(--edge);border-radius:.5rem;font:.9rem/1.5 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
 .do{display:inline-block;border:0;border-radius:.5rem;padding:.65rem 1.1rem;background:var(--do);color:var(--on);font:inherit;font-weight:600;text-decoration:none;cursor:pointer}
 .do:focus-visible{outline:3px solid var(--ink);outline-offset:2px}
 footer{margin-top:1.5rem;padding-top:1rem;border-top:1px solid var(--edge);font-size:.85rem;color:var(--soft)}
@@ -38,7 +41,7 @@ export function pagePolicy(formTargets: readonly string[] = []): string {
   ].join('; ')
 }
 
-export function renderPage({ title, lead, hint, action, note }: Page): string {
+export function renderPage({ title, lead, hint, command, action, code }: Page): string {
   const doing =
     action === undefined
       ? ''
@@ -59,7 +62,8 @@ export function renderPage({ title, lead, hint, action, note }: Page): string {
 <p>${escape(lead)}</p>
 ${hint === undefined ? '' : `<p class="soft">${escape(hint)}</p>`}
 ${doing}
-<footer>Sallyport${note === undefined ? '' : ` · ${escape(note)}`}</footer>
+${command === undefined ? '' : `<p class="soft">At a terminal:</p>\n<pre>${escape(command)}</pre>`}
+<footer>Sallyport${code === undefined ? '' : ` · ${escape(code)}`}</footer>
 </main>
 </body>
 </html>

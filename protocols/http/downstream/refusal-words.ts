@@ -38,6 +38,7 @@ export function refusalWords(
   const { needs } = error
   return {
     title: `This needs level ${needs}`,
+    ...(exchange.body === undefined ? {} : { note: 'What you sent did not reach the app.' }),
     members: { level: needs },
     action: {
       label: `Ask for level ${needs}`,
@@ -59,13 +60,15 @@ export function pageOf({ method, target, headers }: Exchange, { authority }: Ask
   return from.startsWith(`${origin}/`) ? returnPath(from.slice(origin.length)) : '/'
 }
 
-/** Tells of a cut what the gate says of it. */
+/** Tells of a cut what the gate says of it. What is asked for again is what this request needs, not what was there before. */
 export function answerCut(
   exchange: Exchange,
   { message, hint, reason }: Cut,
   asked: Asked,
-  level: Level,
+  { rules, session }: Pick<HeldLease, 'rules' | 'session'>,
 ): void {
+  const need = rules.needOf(exchange.method, asked.path)
+  const level = need === 'deny' ? session.labels.level : need
   const error = new SallyportFailure('access-denied', `cut: ${reason}`, {
     clientMessage: message,
     hint,

@@ -57,7 +57,7 @@ export function handleRequest(
     if (exchange.isOver || exchange.hasBegun) return
     const { ended } = held
     if (ended !== undefined) {
-      answerCut(exchange, ended, asked, held.session.labels.level)
+      answerCut(exchange, ended, asked, held)
       return
     }
     const { remoteAddress } = connection

@@ -60,7 +60,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       settle()
       call?.abort()
       if (exchange.hasBegun) exchange.abandon()
-      else answerCut(exchange, cut, asked, session.labels.level)
+      else answerCut(exchange, cut, asked, held)
     },
   }
   held.enter(holder)
