@@ -45,6 +45,16 @@ export const programs: readonly Program[] = [
     packageName: 'python3-psycopg2',
     parameters: ['-c', 'import psycopg2'],
   },
+  {
+    command: '/usr/bin/python3',
+    packageName: 'python3-jwt',
+    parameters: ['-c', 'import jwt'],
+  },
+  {
+    command: '/usr/bin/python3',
+    packageName: 'python3-cryptography',
+    parameters: ['-c', 'import cryptography'],
+  },
 ]
 
 type Runs = (command: string, parameters: readonly string[]) => boolean

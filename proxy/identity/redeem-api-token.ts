@@ -18,7 +18,10 @@ export interface RedeemApiTokenOptions {
 const guessesMax = 60
 const guessWindowMs = 60_000
 
-/** Undefined where no API token was shown. Rejects with `token-refused`, in the same words for every cause, or `rate-limited`. */
+/**
+ * Undefined where no API token was shown. Rejects with `token-refused`, in the same words for every cause, `rate-limited`, or for any token
+ * `control-unreachable`.
+ */
 export function createRedeemApiToken({ domain, ask, clock }: RedeemApiTokenOptions): Redeem {
   const guesses = createGuessLimit({ clock, perAddressMax: guessesMax, windowMs: guessWindowMs })
 
@@ -32,7 +35,7 @@ export function createRedeemApiToken({ domain, ask, clock }: RedeemApiTokenOptio
       ...{ wanted: wanted.slice(0, 128), protocol },
     })
     if (confirmation.kind === 'unreachable') {
-      throw refused(`control cannot be asked: ${confirmation.why}`)
+      throw unreachable(confirmation.why)
     }
     if (confirmation.kind === 'denied') {
       const { why } = confirmation
@@ -78,5 +81,13 @@ function refused(why: string): SallyportError {
   return new SallyportError('token-refused', `API token refused: ${why}`, {
     clientMessage: 'the API token was not accepted',
     hint: 'it may be mistyped, ended, revoked or of another scope; make a new one: sally token create --scope apps',
+  })
+}
+
+/** Says nothing of the token, which may be good: a program must not throw it away. */
+function unreachable(why: string): SallyportError {
+  return new SallyportError('control-unreachable', `API token not looked at: ${why}`, {
+    clientMessage: 'control cannot be reached, and only control knows API tokens',
+    hint: 'try again; a client certificate may be let in meanwhile: sally curl',
   })
 }

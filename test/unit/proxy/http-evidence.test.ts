@@ -247,9 +247,10 @@ describe('an API token', () => {
       world.control.answer = () => Promise.resolve({ kind: 'denied', why, position: 0 })
       await say(bearer())
     }
-    world.control.answer = () => Promise.resolve({ kind: 'unreachable', why: 'away' })
-    await say(bearer())
     expect([...words]).toEqual(['token-refused: the API token was not accepted'])
+    // That says nothing of a token.
+    world.control.answer = () => Promise.resolve({ kind: 'unreachable', why: 'away' })
+    expect((await refusal(lease(bearer()))).code).toBe('control-unreachable')
   })
 
   it('that is good and gives no access here is no guess; guesses are limited by address', async () => {
