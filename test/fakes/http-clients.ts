@@ -135,7 +135,7 @@ export async function openHttp2(
         let text = ''
         stream.on('response', (fields) => {
           status = Number(fields[':status'])
-          told = fields as IncomingMessage['headers']
+          told = fields
         })
         stream.on('data', (part: Buffer) => (text += part.toString()))
         stream.on('error', reject)
