@@ -243,6 +243,12 @@ export interface Session extends AsyncDisposable {
   readonly http?: HttpTerms
   /** Aborts with a `Cut` as its reason. */
   readonly signal: AbortSignal
+  /** Over without a cut, as after a call upstream that threw: nothing begins under it any more. Of a cut `signal` tells. */
+  readonly isOver: boolean
+  /** Unix milliseconds of the grant's end, as it is now. */
+  readonly expiresAtMs: number
+  /** What `notify` shows before the end, as it is true now; undefined: the end is not near (any more). */
+  readonly warning: string | undefined
 
   /**
    * A socket to the resource, TCP only (the engine's protocol decides when TLS starts). The first call
@@ -309,9 +315,16 @@ export interface Session extends AsyncDisposable {
 
   /**
    * One thing per session and key, made by the first lease that asks and disposed when the session ends: a pool of connections, a counter.
-   * `make` must not use what belongs to the lease alone.
+   * `make` must not use what belongs to the lease alone. By `person`: shared by all sessions that they have at this resource and proxy, and
+   * disposed with the last of them.
    */
-  keep<T extends Disposable>(key: symbol, make: () => T): T
+  keep<T extends Disposable>(key: symbol, make: () => T, by?: 'session' | 'person'): T
+
+  /**
+   * Of a lease: the lowest level, from `need` upwards, of a grant that the same evidence could be given a lease of by naming it; as far as this proxy
+   * knows. Undefined: there is none, or the arrival said which it wants.
+   */
+  levelCovering?(need: Level): Level | undefined
 
   /**
    * Who this is, for the app: a JWT (RFC 7519) of a minute that the proxy signs, `aud` being the app's origin. Cheap: signed once in

@@ -12,8 +12,8 @@ export interface Visit extends AppVisitClaims {
   readonly fresh: boolean
 }
 
-/** From the app to the code: what the browser keeps at the app lives as long. */
-export const visitMs = 10 * 60_000
+/** From the app to the code, an approval in between: what the browser keeps at the app lives as long. */
+export const visitMs = 8 * 3_600_000
 /** How long somebody may wait for an approval with the page open. */
 const waitMsMax = 86_400_000
 /** Between control's clock and a proxy's. */

@@ -202,7 +202,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     this.#outcome.tag = String(status)
     if (status >= 400) this.#outcome.status = 'error'
     const passing = responseHeaders(headers)
-    passing.push(...warningHeaders(this.#admitted.held))
+    passing.push(...warningHeaders(this.#session))
     const mayTrail =
       this.#terms.version === '2' || headers.some((name) => name.toLowerCase() === 'trailer')
     // What is left of a body that the app does not wait for.
@@ -246,6 +246,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   failed(error: SallyportError): void {
     if (this.#isSettled) return
     this.#call = undefined
+    logFailure(this.#admitted, error)
     this.#refuse(error)
   }
 
@@ -299,6 +300,12 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     this.#outcome.durationUs = Math.round(elapsedMs * 1_000)
     this.#session.settle(this.#id, this.#outcome)
   }
+}
+
+/** What went wrong between the proxy and an app is for its operator too. */
+export function logFailure({ held, host }: Admitted, { code, message }: SallyportError): void {
+  const { sessionId, resource } = held.session.labels
+  host.log.warn({ sessionId, resource, code, why: message }, 'a request failed at its app')
 }
 
 /** The record of a request; one too long for a record goes into a blob, whole. */

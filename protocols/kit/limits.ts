@@ -57,6 +57,8 @@ export interface Limits {
   requestBodyMs: number
   /** An HTTP connection without any request. */
   connectionIdleMs: number
+  /** Text of one WebSocket, both ways together, that is recorded where the resource asks for it; what follows passes unrecorded. */
+  webSocketTextBytesMax: number
 }
 
 export const defaultLimits: Readonly<Limits> = {
@@ -90,4 +92,5 @@ export const defaultLimits: Readonly<Limits> = {
   requestHeadMs: 10_000,
   requestBodyMs: 60_000,
   connectionIdleMs: 180_000,
+  webSocketTextBytesMax: 16 * 1024 * 1024,
 }

@@ -13,6 +13,7 @@ import { durabilityOf } from './authorise.ts'
 import type { CancelKeys } from './cancel-keys.ts'
 import type { CertifySession } from './credentials.ts'
 import type { Dial, StartDial } from './dial.ts'
+import { createKeptByPeople } from './kept-by-people.ts'
 import { LiveSession } from './live-session.ts'
 import { streamBytesMaxOf } from './stream-bytes-max.ts'
 import type { CutOrder, SessionFacts } from './session-parts.ts'
@@ -52,6 +53,7 @@ export function createSessions(options: CreateSessionOptions) {
     clock,
     log,
   } = options
+  const keptByPeople = createKeptByPeople()
   return (facts: SessionFacts, dial: Dial): LiveSession => {
     const { protocol, sessionId } = facts.labels
     const durability = durabilityOf(facts.resource, facts.labels.level)
@@ -81,12 +83,14 @@ export function createSessions(options: CreateSessionOptions) {
         requestCut: (session, order) => void registry.cut(allAtTheirEnd(session, order), order),
         keepCancel: (cancel) => cancelKeys.keep(cancel),
         forgetCancel: (key) => cancelKeys.forget(key),
+        keepForPerson: (...of) => keptByPeople.keep(...of),
         onOpened: (session) => {
           metrics.opened(protocol)
           log.info(session.labels, 'session opened')
         },
         onClosed: (session, reason, cutMs) => {
           registry.remove(session)
+          keptByPeople.letGo(session)
           metrics.ended(protocol, reason)
           if (cutMs !== undefined && session.cutReason !== undefined) {
             metrics.cut(protocol, session.cutReason, cutMs)

@@ -1,7 +1,6 @@
-import type { Session } from '../../protocols/session.ts'
-
 /** What engines keep for as long as a session lives: one thing for each key. */
-export interface Kept extends Pick<Session, 'keep'> {
+export interface Kept {
+  keep<T extends Disposable>(key: symbol, make: () => T): T
   dispose(): void
 }
 

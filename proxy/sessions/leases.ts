@@ -6,7 +6,7 @@ import type { Arrival, Log } from '../../protocols/engine.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import { toSallyportError } from '../../protocols/kit/errors.ts'
 import type { Limits } from '../../protocols/kit/limits.ts'
-import type { Session } from '../../protocols/session.ts'
+import type { Level, Session } from '../../protocols/session.ts'
 import type { AdmissionGate } from '../gate.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
 import { noName } from './access-denied.ts'
@@ -32,6 +32,8 @@ export interface LeasesOptions {
   readonly recheck: (arrival: Arrival, facts: EvidenceFacts) => Promise<void>
   /** The grant that a new session of this evidence would be under, as far as this proxy knows. */
   readonly newestGrant: (arrival: Arrival, session: LiveSession) => string | undefined
+  /** As `Session.levelCovering`, for whoever arrived so and has this session. */
+  readonly levelCovering: (arrival: Arrival, session: LiveSession, need: Level) => Level | undefined
   readonly clock: Clock
   readonly limits: Pick<Limits, 'unusedSessionMs' | 'refusalMs'>
   readonly log: Log
@@ -58,6 +60,7 @@ export function createLeases(options: LeasesOptions): Leases {
       (session) => {
         const one = createSharedSession(session, {
           clock,
+          levelCovering: (its, need) => options.levelCovering(arrival, its, need),
           unusedMs: () => (isDraining ? 0 : limits.unusedSessionMs),
           onOver() {
             live.delete(one)

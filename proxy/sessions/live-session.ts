@@ -31,11 +31,11 @@ import { createCredentials, type Credentials } from './credentials.ts'
 import { cutError, cutOf } from './cut-words.ts'
 import type { Dial } from './dial.ts'
 import { createKept } from './kept.ts'
-import { createMonitor, warningLine, type Monitor } from './monitor.ts'
 import type { CutOrder, SessionFacts, SessionTools } from './session-parts.ts'
 import { createSessionAudit, type SessionAudit } from './session-audit.ts'
 import { createSessionCancels, type SessionCancels } from './session-cancels.ts'
 import type { SessionSockets } from './session-sockets.ts'
+import { createSessionTime, type SessionTime } from './session-time.ts'
 import { socketsOfSession } from './sockets-of-session.ts'
 import { termsOf } from './terms.ts'
 
@@ -52,13 +52,11 @@ export class LiveSession implements Session {
   readonly #tools: SessionTools
   readonly #forwarder: Forwarder
   readonly #recordings: ReturnType<SessionTools['createRecordings']>
-  readonly #monitor: Monitor
+  readonly #time: SessionTime
   readonly #controller = new AbortController()
   readonly #sockets: SessionSockets
   readonly #credentials: Credentials
   readonly #audit: SessionAudit
-  #claims: GrantClaims
-  #resource: Resource
   #notify: ((line: string) => void) | undefined
   #onDrain: ((target: Writable | undefined) => void) | undefined
   readonly #cancels: SessionCancels
@@ -66,7 +64,7 @@ export class LiveSession implements Session {
   #cut:
     | { order: CutOrder; beganMs: number; atMonotonicMs: number; forwardedBytes: number }
     | undefined
-  #isOver = false
+  #isEnded = false
   /** The engine is done with it. */
   #released = Promise.withResolvers<void>()
   #end: { reason: EndReason; error?: Error } | undefined
@@ -85,8 +83,6 @@ export class LiveSession implements Session {
     this.confirmedPosition = facts.confirmedPosition
     this.#tools = tools
     this.#audit = createSessionAudit({ ...tools, labels: facts.labels })
-    this.#claims = facts.claims
-    this.#resource = facts.resource
     Object.assign(this, termsOf(facts.resource, facts.labels.level))
     this.#sockets = socketsOfSession(facts, tools, dial)
     this.#cancels = createSessionCancels(tools, () => this.isLive)
@@ -103,15 +99,10 @@ export class LiveSession implements Session {
       (error) => this.#failed(error),
     )
     this.#recordings = tools.createRecordings(() => this.#onDrain?.(undefined))
-    this.#monitor = createMonitor({
-      clock: tools.clock,
-      controlClock: tools.controlClock,
+    this.#time = createSessionTime(facts, tools, {
       lastTrafficMs: () => this.#lastByteMs,
-      onExpired: () =>
-        this.#requestCut('grant-expired', '', Math.min(this.#claims.expiresAtMs, this.#wallMs())),
-      onIdle: (idleMs) => this.#requestCut('idle', `${idleMs / 1_000} s`),
-      onWarning: (leftMs) =>
-        this.notify(warningLine(this.labels.resource, this.labels.grantId, leftMs)),
+      cut: (...order) => this.#requestCut(...order),
+      notify: (line) => this.notify(line),
     })
   }
 
@@ -120,16 +111,28 @@ export class LiveSession implements Session {
   }
 
   get claims(): GrantClaims {
-    return this.#claims
+    return this.#time.claims
   }
 
   get resource(): Resource {
-    return this.#resource
+    return this.#time.resource
   }
 
   /** Neither cut nor closing. */
   get isLive(): boolean {
     return this.#cut === undefined && this.#closing === undefined
+  }
+
+  get isOver(): boolean {
+    return this.#closing !== undefined && this.#cut === undefined
+  }
+
+  get expiresAtMs(): number {
+    return this.claims.expiresAtMs
+  }
+
+  get warning(): string | undefined {
+    return this.#time.warning
   }
 
   get cutReason(): CutReason | undefined {
@@ -150,32 +153,21 @@ export class LiveSession implements Session {
     this.#tools.requestCut(this, words === undefined ? order : { ...order, words })
   }
 
-  /** The timer of the grant's end; cuts at once if it has passed. */
+  /** As `SessionTime` has them. */
   arm(): void {
-    this.#monitor.setEnd(this.#claims.expiresAtMs)
-    this.#setResource(this.#resource)
+    this.#time.arm()
   }
 
-  /** A higher revision of the session's grant: its end moves either way. */
   regrant(claims: GrantClaims): void {
-    if (claims.revision <= this.#claims.revision) return
-    this.#claims = claims
-    this.#monitor.setEnd(claims.expiresAtMs)
+    this.#time.regrant(claims)
   }
 
-  /** The resource changed in what does not end its sessions. */
   reconfigure(resource: Resource): void {
-    this.#resource = resource
-    this.#setResource(resource)
-  }
-
-  #setResource(resource: Resource): void {
-    this.#monitor.setWarnings(resource.warnBeforeMs)
-    this.#monitor.setIdle(resource.idleMs === 0 ? this.#tools.limits.idleMs : resource.idleMs)
+    this.#time.reconfigure(resource)
   }
 
   clockJumped(): void {
-    this.#monitor.clockJumped()
+    this.#time.clockJumped()
   }
 
   /** `session.opened` was appended. */
@@ -203,7 +195,7 @@ export class LiveSession implements Session {
     // nobody. The session's own sockets are gone long before.
     const mayCancel =
       cut !== undefined &&
-      !this.#isOver &&
+      !this.#isEnded &&
       this.#tools.clock.monotonicMs() - cut.beganMs <= this.#tools.limits.upstreamConnectMs
     if (cut === undefined ? this.#closing !== undefined : !mayCancel) {
       return Promise.reject(cutError(cut?.order, this.labels))
@@ -231,7 +223,7 @@ export class LiveSession implements Session {
     this.throwIfCut()
     this.#notify = notify
     this.#lastByteMs = this.#tools.clock.monotonicMs()
-    this.#monitor.opened()
+    this.#time.opened()
     this.#tools.onOpened(this)
   }
 
@@ -257,9 +249,9 @@ export class LiveSession implements Session {
     this.#onDrain = listener
   }
 
-  keep<T extends Disposable>(key: symbol, make: () => T): T {
+  keep<T extends Disposable>(key: symbol, make: () => T, by?: 'session' | 'person'): T {
     this.throwIfCut()
-    return this.#kept.keep(key, make)
+    return by === 'person' ? this.#tools.keepForPerson(this, key, make) : this.#kept.keep(key, make)
   }
 
   countDownstream(bytes: number): void {
@@ -307,12 +299,12 @@ export class LiveSession implements Session {
       beganMs: nowMs,
       // An expiry was ordered when the grant ended, however late its timer ran.
       atMonotonicMs:
-        order.reason === 'grant-expired' ? Math.min(nowMs, this.#monitor.endMonotonicMs) : nowMs,
+        order.reason === 'grant-expired' ? Math.min(nowMs, this.#time.endMonotonicMs) : nowMs,
       forwardedBytes: this.#forwarder.forwardedBytes,
     }
     this.#sockets.beginCancels()
     this.#queuedAfterCut = this.#sockets.isDownstreamQueued
-    this.#monitor.stop()
+    this.#time.stop()
     this.#audit.cut(order)
     this.#startFarewell()
     return true
@@ -349,7 +341,7 @@ export class LiveSession implements Session {
 
   async #closeOnce(): Promise<void> {
     const { clock, log } = this.#tools
-    this.#monitor.stop()
+    this.#time.stop()
     this.#forwarder.stop()
     this.#cancels.forget()
     const cut = this.#cut
@@ -391,7 +383,7 @@ export class LiveSession implements Session {
       await this.#released.promise
       timer.cancel()
     }
-    this.#isOver = true
+    this.#isEnded = true
     this.#sockets.destroyCancels()
   }
 }

@@ -13,6 +13,7 @@ import type { SessionRecordings } from '../recordings/session-recordings.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
 import type { CertifySession } from './credentials.ts'
 import type { StartDial } from './dial.ts'
+import type { KeptByPeople } from './kept-by-people.ts'
 import type { LiveSession } from './live-session.ts'
 
 /** Why and when a cut was ordered. */
@@ -60,6 +61,8 @@ export interface SessionTools {
   /** Keeps a cancel callback under a key, and forgets it. */
   readonly keepCancel: (cancel: () => void) => Buffer
   readonly forgetCancel: (key: Buffer) => void
+  /** As `Session.keep` by person; what the session kept so is let go of once it is closed. */
+  readonly keepForPerson: KeptByPeople['keep']
   readonly onOpened: (session: LiveSession) => void
   readonly onClosed: (session: LiveSession, reason: CutReason | EndReason, cutMs?: number) => void
 }

@@ -1,7 +1,7 @@
 /** One session and the leases of it: what each lease has for itself, and when nobody has one any more. */
 import type { Writable } from 'node:stream'
 import type { Clock, Timer } from '../../protocols/kit/clock.ts'
-import type { Session } from '../../protocols/session.ts'
+import type { Level, Session } from '../../protocols/session.ts'
 import type { LiveSession } from './live-session.ts'
 
 export interface SharedSession {
@@ -19,6 +19,8 @@ export interface SharedSessionOptions {
   readonly clock: Clock
   /** How long it may be without leases, ms. */
   readonly unusedMs: () => number
+  /** As `Session.levelCovering`. */
+  readonly levelCovering: (session: LiveSession, need: Level) => Level | undefined
   /** It is cut or ended: no lease of it is given out any more. */
   readonly onOver: () => void
   readonly onFailure: (error: unknown) => void
@@ -31,7 +33,7 @@ interface Held {
 
 export function createSharedSession(
   session: LiveSession,
-  { clock, unusedMs, onOver, onFailure }: SharedSessionOptions,
+  { clock, unusedMs, levelCovering, onOver, onFailure }: SharedSessionOptions,
 ): SharedSession {
   const held = new Set<Held>()
   let isOpened = false
@@ -78,6 +80,15 @@ export function createSharedSession(
     let givenBack: Promise<void> | undefined
     const { labels, upstream, ssh, http, signal } = session
     return {
+      get isOver() {
+        return session.isOver
+      },
+      get expiresAtMs() {
+        return session.expiresAtMs
+      },
+      get warning() {
+        return session.warning
+      },
       ...{ labels, upstream, signal },
       ...(ssh === undefined ? {} : { ssh }),
       ...(http === undefined ? {} : { http }),
@@ -101,9 +112,10 @@ export function createSharedSession(
       record: (kind, header) => session.record(kind, header),
       countDownstream: (bytes) => session.countDownstream(bytes),
       spill: () => session.spill(),
-      keep: (key, make) => session.keep(key, make),
+      keep: (key, make, by) => session.keep(key, make, by),
       assertion: () => session.assertion(),
       onCancel: (cancel) => session.onCancel(cancel),
+      levelCovering: (need) => levelCovering(session, need),
       // Why this lease ended says nothing of the others.
       end() {},
       violated: (error) => session.violated(error),

@@ -32,7 +32,7 @@ import { createCancelKeys } from '../sessions/cancel-keys.ts'
 import { createSessions } from '../sessions/create-session.ts'
 import { startDial } from '../sessions/dial.ts'
 import { createLeases } from '../sessions/leases.ts'
-import { newestGrantOf } from '../sessions/newest-grant.ts'
+import { levelCovering, newestGrantOf } from '../sessions/newest-grant.ts'
 import type { Registry } from '../sessions/registry.ts'
 import type { Tls } from './open-tls.ts'
 
@@ -127,7 +127,8 @@ export function openGate(options: OpenGateOptions): OpenedGate {
   const leases = createLeases({
     ...{ ...shared, domain, gate },
     recheck: createRecheck({ identify, browserSessions, view, controlClock }),
-    newestGrant: (arrival, session) => newestGrantOf(view, controlClock, arrival, session),
+    newestGrant: (...of) => newestGrantOf(view, controlClock, ...of),
+    levelCovering: (...of) => levelCovering(view, controlClock, ...of),
   })
   const browsersFor = createBrowserSignIns({
     ...{ ...shared, identity: options.identity, signer: options.signer },

@@ -18,6 +18,7 @@ import type { Arrival, Gate, Identity } from '../../protocols/engine.ts'
 import { ByteWriter } from '../../protocols/kit/byte-writer.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { Secret } from '../../protocols/kit/secret.ts'
+import { levels } from '../../protocols/session.ts'
 import type {
   Cut,
   CutReason,
@@ -52,7 +53,9 @@ export interface FakeRecording {
   ended: boolean
 }
 
-export interface FakeSession extends Session {
+type Moving = 'isOver' | 'expiresAtMs' | 'warning'
+
+export interface FakeSession extends Omit<Session, Moving> {
   readonly arrival: Arrival
   readonly records: FakeRecord[]
   readonly blobs: ReadonlyMap<string, Buffer>
@@ -68,6 +71,9 @@ export interface FakeSession extends Session {
   readonly downstreamBytes: number
   cut(reason?: CutReason, message?: string, hint?: string): void
   notify(line: string): void
+  isOver: boolean
+  expiresAtMs: number
+  warning: string | undefined
 }
 
 export interface FakeGate extends Gate {
@@ -82,6 +88,10 @@ export interface FakeGate extends Gate {
   commitsHeld: boolean
   /** Replaced to refuse keys and certificates of SSH. */
   identifies: Gate['identify']
+  /** What all sessions keep by person: there is one person, at one resource. */
+  readonly keptByPeople: Map<symbol, Disposable>
+  /** Replaced to have grants of other levels; for who wants no level. */
+  levelCovering: ((need: Level) => Level | undefined) | undefined
   /** Replaced to refuse. */
   refuse: ((arrival: Arrival) => SallyportError | undefined) | undefined
 }
@@ -110,6 +120,8 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
     arrivals: [],
     cancels: [],
     refuse: undefined,
+    keptByPeople: new Map(),
+    levelCovering: undefined,
     commitsHeld: false,
     get records() {
       return gate.sessions.flatMap((session) => session.records)
@@ -238,7 +250,7 @@ function createFakeSession(
   arrival: Arrival,
   options: FakeGateOptions,
   cancels: Map<string, () => void>,
-  gate: Pick<FakeGate, 'commitsHeld'>,
+  gate: Pick<FakeGate, 'commitsHeld' | 'keptByPeople' | 'levelCovering'>,
 ): FakeSession {
   const { upstream } = options
   const abort = new AbortController()
@@ -372,7 +384,7 @@ function createFakeSession(
       personEmail: 'dev@example.test',
       resource: arrival.resource ?? '',
       protocol: arrival.protocol,
-      level: options.level ?? 'read',
+      level: levels.find((level) => level === arrival.wanted) ?? options.level ?? 'read',
       expiresAtMs: Number.MAX_SAFE_INTEGER,
     },
     get ended() {
@@ -409,11 +421,16 @@ function createFakeSession(
     recordings,
     ...(options.ssh === undefined ? {} : { ssh: options.ssh }),
     ...(options.http === undefined ? {} : { http: options.http }),
-    keep<T extends Disposable>(key: symbol, make: () => T): T {
-      const found = kept.get(key) ?? make()
-      kept.set(key, found)
+    keep<T extends Disposable>(key: symbol, make: () => T, by?: 'session' | 'person'): T {
+      const things = by === 'person' ? gate.keptByPeople : kept
+      const found = things.get(key) ?? make()
+      things.set(key, found)
       return found as T
     },
+    isOver: false,
+    expiresAtMs: Number.MAX_SAFE_INTEGER,
+    warning: undefined,
+    levelCovering: (need) => (arrival.wanted === '' ? gate.levelCovering?.(need) : undefined),
     assertion: () => 'fake.assertion.signed',
     certify: (...given) => options.certify?.(...given) ?? Promise.resolve(undefined),
     record(kind, header) {
@@ -488,7 +505,10 @@ function createFakeSession(
       abort.abort(cut)
       setTimeout(destroyAll, options.farewellMs ?? 100)
     },
-    notify: (line) => show?.(line),
+    notify(line) {
+      session.warning = line
+      show?.(line)
+    },
     [Symbol.asyncDispose]() {
       disposing ??= Promise.resolve().then(() => {
         flush()

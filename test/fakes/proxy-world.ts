@@ -43,7 +43,7 @@ import { createSessions } from '../../proxy/sessions/create-session.ts'
 import type { DialTarget, StartDial } from '../../proxy/sessions/dial.ts'
 import { followView } from '../../proxy/sessions/follow-view.ts'
 import { createLeases } from '../../proxy/sessions/leases.ts'
-import { newestGrantOf } from '../../proxy/sessions/newest-grant.ts'
+import { levelCovering, newestGrantOf } from '../../proxy/sessions/newest-grant.ts'
 import { createRegistry } from '../../proxy/sessions/registry.ts'
 import { watchOutage } from '../../proxy/sessions/watch-outage.ts'
 import { createTestClock } from '../test-clock.ts'
@@ -338,7 +338,8 @@ export async function createProxyWorld(options: WorldOptions) {
   const leases = createLeases({
     ...{ ...shared, domain: 'access.test', gate },
     recheck: createRecheck({ identify: identifyByName, browserSessions, view, controlClock }),
-    newestGrant: (arrived, session) => newestGrantOf(view, controlClock, arrived, session),
+    newestGrant: (...of) => newestGrantOf(view, controlClock, ...of),
+    levelCovering: (...of) => levelCovering(view, controlClock, ...of),
   })
 
   const claims = (changes: Partial<GrantClaims> = {}): GrantClaims => ({

@@ -188,8 +188,13 @@ describe.each(['embedded', 'postgres'] as const)('apps, over the %s store', (eng
     // A grant's token is no visit, whoever signed it.
     const { session } = await enterSession(tab)
     expect(await status(session)).toBe(401)
-    apps.site.clock.shiftMs = 11 * 60_000
-    const late = await tab.get(apps.openPath(token))
+    // Who waited for an approval is let in where they wanted to go, hours later.
+    await grant('lead@example.test', 'read', 'wiki', 10 * hourMs)
+    apps.site.clock.shiftMs = 7 * hourMs
+    const waited = await tab.get(apps.openPath(token))
+    expect(waited.location).toContain('/.sallyport/finish?code=')
+    const old = await apps.visit({ issuedAtMs: Date.now() + apps.site.clock.shiftMs - 9 * hourMs })
+    const late = await tab.get(apps.openPath(old.token))
     expect(late.location).toBe('https://wiki.access.example.test:8443/')
     apps.site.clock.shiftMs = 25 * hourMs
     expect(await status(token)).toBe(401)

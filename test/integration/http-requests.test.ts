@@ -139,7 +139,7 @@ test('without evidence a program is told, and a browser is sent to sign in and c
   expect(away.status).toBe(302)
   expect(away.headers.get('location')).toContain('visit=wiki.read')
   const [cookie] = away.cookies
-  expect(cookie).toMatch(/Path=\/; Secure; HttpOnly; SameSite=Lax; Max-Age=600$/)
+  expect(cookie).toMatch(/Path=\/; Secure; HttpOnly; SameSite=Lax; Max-Age=28800$/)
   const [name, value] = cookie!.split(';')[0]!.split(/=(.*)/)
   const visit = name!.slice(-8)
   const back = (query: string, Cookie = `${name}=${value}`) =>

@@ -1,12 +1,12 @@
 /** WebSockets through the relay, between the `ws` client and the `ws` server. */
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { Duplex } from 'node:stream'
+import type { Duplex, Writable } from 'node:stream'
 import { afterEach, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { openApp } from '../../protocols/http/upstream.ts'
 import { webSocketAccept } from '../../protocols/http/upstream/web-socket-opening.ts'
-import { relayWebSocket } from '../../protocols/http/relay/web-socket.ts'
+import { relayWebSocket, type WebSocketRelay } from '../../protocols/http/relay/web-socket.ts'
 import { createFakeGate, type FakeSession } from '../fakes/gate.ts'
 import { httpTerms, pathRequest, testHost } from '../fakes/http-app.ts'
 
@@ -68,7 +68,15 @@ async function site(
               (name) => name.toLowerCase() === 'sec-websocket-extensions',
             )
             void relayWebSocket({
-              ...{ session, host: testHost, request: 0, target: url, client, clientHead },
+              ...{
+                session,
+                held: drainsOf(session),
+                host: testHost,
+                request: 0,
+                target: url,
+                client,
+                clientHead,
+              },
               ...{ app: stream, appHead, extensions: extensions ? 'permessage-deflate' : '' },
             }).then(() => ended++)
           },
@@ -92,6 +100,20 @@ async function site(
   }
   open.push(made)
   return made
+}
+
+/** As a `HeldLease` passes it on. */
+function drainsOf(session: FakeSession): WebSocketRelay['held'] {
+  const drains = new Map<Writable, () => void>()
+  session.onDrain((target) => {
+    for (const [each, run] of drains) {
+      if (target === undefined ? !each.writableNeedDrain : target === each) run()
+    }
+  })
+  return {
+    awaitDrain: (target, run) => void drains.set(target, run),
+    forgetDrain: (target) => void drains.delete(target),
+  }
 }
 
 async function listen(server: ReturnType<typeof createServer>): Promise<number> {

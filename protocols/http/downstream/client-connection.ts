@@ -33,9 +33,14 @@ export class ClientConnection {
    * The lease of this evidence: at once where the connection has it, else once the gate has admitted it. A refusal is not remembered.
    * One that was cut is given once more, so that its end can be told; after that the gate is asked again.
    */
-  lease(shown: Shown, asked: Asked, wanted: string, agent: string): HeldLease | Promise<HeldLease> {
+  lease(
+    shown: Shown,
+    asked: Asked,
+    wanted: string,
+    agent: () => string,
+  ): HeldLease | Promise<HeldLease> {
     const key = `${asked.resource} ${wanted} ${shown.key}`
-    const found = this.#leases.get(key)
+    const found = this.#found(key)
     if (found !== undefined) {
       if (found instanceof HeldLease && found.ended !== undefined) this.#leases.delete(key)
       return found
@@ -54,16 +59,26 @@ export class ClientConnection {
     return held
   }
 
+  /** One whose session is over without a cut has nothing to tell. */
+  #found(key: string): HeldLease | Promise<HeldLease> | undefined {
+    const found = this.#leases.get(key)
+    if (!(found instanceof HeldLease) || !found.session.isOver) return found
+    this.#leases.delete(key)
+    found.release()
+    return undefined
+  }
+
   async #admit(
     { evidence }: Shown,
     { resource }: Asked,
     wanted: string,
-    agent: string,
+    agent: () => string,
   ): Promise<HeldLease> {
+    const application = agent()
     const session = await this.gate.lease({
       ...{ evidence, protocol: 'http', resource, wanted },
       ...{ remoteAddress: this.remoteAddress, remotePort: this.remotePort },
-      attributes: agent === '' ? {} : { application: agent },
+      attributes: application === '' ? {} : { application },
     })
     try {
       const held = new HeldLease(session, this.host)

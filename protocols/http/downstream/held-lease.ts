@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream'
 import type { Host } from '../../engine.ts'
 import type { Cut, Session } from '../../session.ts'
-import { counterKey, RequestCounter } from '../relay/request-counter.ts'
+import { countRequests, type RequestCounter } from '../relay/request-counter.ts'
 import { compileRules, type LevelRules } from '../relay/rules.ts'
 
 /** Something under a lease that a cut must end: a request, a WebSocket, a stream of events. */
@@ -17,8 +17,6 @@ export class HeldLease {
   readonly session: Session
   readonly rules: LevelRules
   readonly counter: RequestCounter
-  /** The last warning before the end, if there was one. */
-  warning: string | undefined
   readonly #holders = new Set<Leaseholder>()
   readonly #drains = new Map<Writable, () => void>()
   readonly #listeners = new Set<(line: string) => void>()
@@ -30,9 +28,8 @@ export class HeldLease {
     const { http } = session
     if (http === undefined) throw new Error('a session of another protocol')
     this.rules = compileRules(http.rules)
-    this.counter = session.keep(counterKey, () => new RequestCounter(host.clock, http.limits))
+    this.counter = countRequests(session, http.limits, host.clock)
     session.opened((line) => {
-      this.warning = line
       for (const listener of this.#listeners) listener(line)
     })
     session.onDrain((target) => {

@@ -1,5 +1,6 @@
 /** What the proxy serves at an app's host: the way in and out of a browser's session, and its warnings. None of it reaches the app. */
 import { createHash } from 'node:crypto'
+import type { Timer } from '../../kit/clock.ts'
 import { toSallyportError } from '../../kit/errors.ts'
 import { Secret } from '../../kit/secret.ts'
 import { levels, type Cut, type Level } from '../../session.ts'
@@ -15,7 +16,8 @@ import { ownPaths, returnPath } from './return-path.ts'
 
 /** Sign-ins that one browser may have begun at one app. */
 const visitsMax = 4
-const visitSeconds = 600
+/** As control takes the visit: an approval may take as long. */
+const visitSeconds = 8 * 3_600
 const cookieFlags = 'Path=/; Secure; HttpOnly; SameSite=Lax'
 const codeForm = /^[A-Za-z0-9_-]{43}$/
 const visitForm = /^[0-9a-f]{8}$/
@@ -47,7 +49,7 @@ export async function serveOwnPath(
       return
     case ownPaths.events:
       if (method !== 'GET') break
-      sendEvents(exchange, await lease(), originOf(connection.gate.browsers.signOutUrl))
+      sendEvents(exchange, await lease(), connection)
       return
     default:
   }
@@ -134,11 +136,22 @@ function signOut(exchange: Exchange, { authority }: Asked, { gate }: ClientConne
 }
 
 /** Warnings and the end of a session, as server-sent events, for the console's own bar. */
-function sendEvents(exchange: Exchange, held: HeldLease, consoleOrigin: string): void {
+function sendEvents(exchange: Exchange, held: HeldLease, { gate, host }: ClientConnection): void {
   const { session } = held
-  const send = (event: string, data: object): void => {
-    const text = `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`
+  let toldMs: number | undefined
+  let timer: Timer | undefined
+  const write = (text: string): void => {
     if (!exchange.isOver) exchange.write(Buffer.from(text))
+  }
+  const send = (event: string, data: object): void =>
+    write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
+  /** The end moves when the grant is extended; otherwise a sign of life for what is between here and the browser. */
+  const tellEnd = (): void => {
+    const { expiresAtMs } = session
+    if (expiresAtMs === toldMs) write(':\n\n')
+    else send('session', { level: session.labels.level, expiresAtMs })
+    toldMs = expiresAtMs
+    timer = host.clock.startTimer(host.limits.keepaliveMs, tellEnd)
   }
   const holder: Leaseholder = {
     cut({ reason, message, hint }: Cut) {
@@ -150,18 +163,18 @@ function sendEvents(exchange: Exchange, held: HeldLease, consoleOrigin: string):
   const detach = session.attach(exchange.downstream)
   exchange.onClose(() => {
     stop()
+    timer?.cancel()
     detach()
     held.leave(holder)
   })
   held.enter(holder)
   exchange.head(200, [
     ...['content-type', 'text/event-stream', 'cache-control', 'no-store'],
-    ...['access-control-allow-origin', consoleOrigin, 'access-control-allow-credentials', 'true'],
-    ...['vary', 'origin'],
+    ...['access-control-allow-origin', originOf(gate.browsers.signOutUrl)],
+    ...['access-control-allow-credentials', 'true', 'vary', 'origin'],
   ])
-  const { level, expiresAtMs } = session.labels
-  send('session', { level, expiresAtMs })
-  if (held.warning !== undefined) send('warning', { line: held.warning })
+  tellEnd()
+  if (session.warning !== undefined) send('warning', { line: session.warning })
   if (held.ended !== undefined) holder.cut(held.ended)
 }
 

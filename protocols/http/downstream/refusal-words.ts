@@ -7,7 +7,6 @@ import { fieldValue } from '../wire/fields.ts'
 import { HttpRefusal } from '../wire/refusal.ts'
 import { answerRefusal, type RefusalWords } from './answer.ts'
 import type { Asked } from './check.ts'
-import type { HeldLease } from './held-lease.ts'
 import { ownPaths, returnPath } from './return-path.ts'
 
 /** A session of a lower level than the request needs. */
@@ -82,10 +81,9 @@ export function answerCut(
 }
 
 /** In the last window before the end: when it is, and what was said of it. */
-export function warningHeaders({ warning, session }: HeldLease): string[] {
+export function warningHeaders({ warning, expiresAtMs }: Session): string[] {
   if (warning === undefined) return []
   const line = warning.replaceAll(/[^\t -~]/g, '?')
-  const { expiresAtMs } = session.labels
   const isMoment = expiresAtMs < 8.64e15
   return [
     ...(isMoment ? ['sallyport-expires-at', new Date(expiresAtMs).toISOString()] : []),

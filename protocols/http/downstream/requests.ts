@@ -3,6 +3,7 @@ import type { Level } from '../../session.ts'
 import { levels } from '../../session.ts'
 import { toSallyportError, type SallyportError } from '../../kit/errors.ts'
 import { relayRequest, type Admitted } from '../relay.ts'
+import { isAllowed } from '../relay/rules.ts'
 import { relayUpgrade } from '../relay/upgrade.ts'
 import type { Exchange } from '../wire.ts'
 import { fieldValue } from '../wire/fields.ts'
@@ -42,10 +43,11 @@ export function handleRequest(
   if (exchange.hasBegun) return
   const shown = findEvidence(exchange.headers, greeted.certificate)
   const wanted = wantedOf(exchange)
-  const lease = (): HeldLease | Promise<HeldLease> => {
-    const agent = (fieldValue(exchange.headers, 'user-agent') ?? '').slice(0, agentCharactersMax)
-    return connection.lease(shown, asked, wanted, agent)
-  }
+  const agent = (): string =>
+    (fieldValue(exchange.headers, 'user-agent') ?? '').slice(0, agentCharactersMax)
+  const lease = (): HeldLease | Promise<HeldLease> => connection.lease(shown, asked, wanted, agent)
+  const at = async (level: Level): Promise<HeldLease> =>
+    connection.lease(shown, asked, level, agent)
   if (isOwnPath(asked.path)) {
     serveOwnPath(exchange, asked, connection, lease).catch((error: unknown) => {
       logRefusal(connection, error)
@@ -53,7 +55,7 @@ export function handleRequest(
     })
     return
   }
-  const admitted = (held: HeldLease): void => {
+  const relay = (held: HeldLease): void => {
     if (exchange.isOver || exchange.hasBegun) return
     const { ended } = held
     if (ended !== undefined) {
@@ -65,6 +67,15 @@ export function handleRequest(
     const given: Admitted = { exchange, asked, held, host, remoteAddress, usesAuthorization }
     if (open === undefined) relayRequest(given)
     else relayUpgrade(given, open)
+  }
+  const admitted = (held: HeldLease): void => {
+    const level = otherLevel(exchange, asked, shown, held)
+    if (level === undefined) {
+      relay(held)
+      return
+    }
+    // Whoever has it no more is told what the lease that they have is for.
+    at(level).then(relay, () => relay(held))
   }
   const refused = (error: unknown): void => {
     logRefusal(connection, error)
@@ -119,6 +130,22 @@ async function refuse(
       href: openLink('read', pageOf(exchange, asked)),
     },
   })
+}
+
+/**
+ * The level of another grant of the same person by which a request may pass that this lease is too low for. A browser's cookie is for one
+ * grant, and who names a level means it.
+ */
+function otherLevel(
+  { method }: Exchange,
+  { path }: Asked,
+  { evidence }: Shown,
+  { rules, session }: HeldLease,
+): Level | undefined {
+  if (evidence.kind !== 'bearer' && evidence.kind !== 'client-certificate') return undefined
+  const need = rules.needOf(method, path)
+  if (need === 'deny' || isAllowed(session.labels.level, need)) return undefined
+  return session.levelCovering?.(need)
 }
 
 /** Which of several grants is meant; programs say so. */

@@ -7,7 +7,14 @@ import type { Leaseholder } from '../downstream/held-lease.ts'
 import { answerCut, refusalWords } from '../downstream/refusal-words.ts'
 import { startOutcome } from '../observe.ts'
 import { redactQuery } from '../observe/redact-query.ts'
-import { appOf, appRequestOf, checkTerms, reportRequest, type Admitted } from '../relay.ts'
+import {
+  appOf,
+  appRequestOf,
+  checkTerms,
+  logFailure,
+  reportRequest,
+  type Admitted,
+} from '../relay.ts'
 import type { AppCall, AppUpgrade, RawHeaders } from '../upstream/app.ts'
 import { fieldValue, fieldValues, lowerNames } from '../wire/fields.ts'
 import { acceptKey, type OpenWebSocket } from '../wire/http1.ts'
@@ -93,7 +100,10 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       settle()
       exchange.end()
     },
-    failed: refuse,
+    failed(error) {
+      if (!isSettled) logFailure(admitted, error)
+      refuse(error)
+    },
     switched(headers, app, appHead) {
       if (isSettled) {
         app.destroy()
@@ -112,7 +122,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       const extensions = fieldValue(lowerNames(headers), 'sec-websocket-extensions') ?? ''
       const target = redactQuery(exchange.target, terms.redactedParameters)
       void relayWebSocket({
-        ...{ session, host, request: id, target, extensions },
+        ...{ session, held, host, request: id, target, extensions },
         ...{ client: stream, clientHead: head, app, appHead },
       }).then(() => {
         leave()

@@ -8,11 +8,14 @@ import type { ActivitySource, OutcomeStatus } from '../../activity.ts'
 import type { Host } from '../../engine.ts'
 import { SallyportError, toSallyportError } from '../../kit/errors.ts'
 import type { ActivityId, Cut, RecordedFrom, Recording, Session } from '../../session.ts'
+import type { HeldLease } from '../downstream/held-lease.ts'
 import { closeCodes, closeFrame, FrameError, FrameReader } from '../wire/web-socket-frames.ts'
 
 /** Both sides after the switch. Their ends were not read yet. */
 export interface WebSocketRelay {
   readonly session: Session
+  /** Who is told that the session takes more. */
+  readonly held: Pick<HeldLease, 'awaitDrain' | 'forgetDrain'>
   readonly host: Host
   /** The record of the request that opened it. */
   readonly request: ActivityId
@@ -31,8 +34,6 @@ export interface WebSocketRelay {
 const closingMs = 10_000
 /** The record of the request that opened it has all of its target. */
 const targetCharactersMax = 1_000
-/** A side whose text is recorded faster than it is written waits so long. Milliseconds. */
-const recordingMs = 50
 
 /** Resolves when it is over, both sides closed and its record settled. Never rejects. A cut closes with 1008 and the reason. */
 export async function relayWebSocket(between: WebSocketRelay): Promise<void> {
@@ -45,6 +46,7 @@ class Relay {
   readonly #fromClient: FrameReader
   readonly #fromApp: FrameReader
   #recording: Recording | undefined
+  #recordedBytesLeft: number
   #framesUp = 0
   #framesDown = 0
   #bytesUp = 0
@@ -58,6 +60,7 @@ class Relay {
   constructor(between: WebSocketRelay) {
     this.#between = { ...between, target: between.target.slice(0, targetCharactersMax) }
     this.#startMs = between.host.clock.monotonicMs()
+    this.#recordedBytesLeft = between.host.limits.webSocketTextBytesMax
     const isRecorded = between.session.http?.recorded.webSocketText === true
     const mayCompress = between.extensions !== ''
     const text = (from: RecordedFrom, side: Duplex) =>
@@ -84,7 +87,8 @@ class Relay {
   }
 
   async run(): Promise<void> {
-    const { session, client, app, target } = this.#between
+    const { session, held, client, app, target } = this.#between
+    held.awaitDrain(app, () => this.#drained())
     const detach = session.attach(client)
     const id = session.report(opened(target, session))
     const gone = Promise.all([closed(client), closed(app)])
@@ -96,6 +100,7 @@ class Relay {
       await gone
     } finally {
       session.signal.removeEventListener('abort', cut)
+      held.forgetDrain(app)
       this.#recording?.end()
       session.settle(id, this.#outcome())
       detach()
@@ -146,13 +151,7 @@ class Relay {
   #up(bytes: Buffer): void {
     const { session, client, app } = this.#between
     this.#bytesUp += bytes.length
-    if (session.forward(app, bytes)) return
-    client.pause()
-    // Comes to its turn once all before it was handed on; whether the app takes more, its stream says.
-    session.forwardCall(() => {
-      if (app.writableNeedDrain) app.once('drain', () => client.resume())
-      else client.resume()
-    })
+    if (!session.forward(app, bytes)) client.pause()
   }
 
   #down(bytes: Buffer): void {
@@ -164,13 +163,25 @@ class Relay {
     client.once('drain', () => app.resume())
   }
 
+  /** The app takes more, or the session does, or its recordings do. */
+  #drained(): void {
+    const { client, app } = this.#between
+    client.resume()
+    if (!client.writableNeedDrain) app.resume()
+  }
+
   #record(from: RecordedFrom, side: Duplex, part: Buffer, isEnd: boolean): void {
     const recording = this.#recording
-    if (recording === undefined) return
-    const bytes = isEnd ? Buffer.concat([part, lineEnd]) : part
-    if (bytes.length === 0 || recording.write(from, bytes)) return
-    side.pause()
-    this.#between.host.clock.startTimer(recordingMs, () => side.resume())
+    if (recording === undefined || this.#recordedBytesLeft === 0) return
+    const text = isEnd ? Buffer.concat([part, lineEnd]) : part
+    if (text.length === 0) return
+    const bytes = text.subarray(0, this.#recordedBytesLeft)
+    this.#recordedBytesLeft -= bytes.length
+    if (!recording.write(from, bytes)) side.pause()
+    if (this.#recordedBytesLeft === 0) {
+      const { webSocketTextBytesMax } = this.#between.host.limits
+      recording.mark(`only the first ${webSocketTextBytesMax} bytes of text are recorded`)
+    }
   }
 
   /** One side closed: the other is told in the way of its transport, and waited for. */

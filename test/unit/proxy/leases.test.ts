@@ -370,3 +370,86 @@ describe('the newest grant', () => {
     for (let n = 0; n < 5; n++) expect(idOf(await lease())).toBe(idOf(other))
   })
 })
+
+describe('what a lease tells of its session', () => {
+  it('is near its end once the first warning is due, also to a lease of later; an extension moves both', async () => {
+    await grant()
+    const one = await lease()
+    one.opened(() => {})
+    const endMs = one.expiresAtMs
+    expect([endMs, one.warning]).toEqual([one.labels.expiresAtMs, undefined])
+    world.clock.advance(3_300_000)
+    expect(one.warning).toContain('ends in 5m')
+    const later = await lease()
+    later.opened(() => {})
+    world.clock.advance(100_000)
+    expect([one.warning, later.warning]).toEqual([one.warning, one.warning])
+    expect(one.warning).toContain('ends in 4m')
+    await grant({ revision: 2, expiresAtMs: endMs + 3_600_000 })
+    expect([later.expiresAtMs, later.warning]).toEqual([endMs + 3_600_000, undefined])
+    expect(later.labels.expiresAtMs).toBe(endMs)
+  })
+
+  it('is over after a call that threw, and the next lease is of another', async () => {
+    await grant()
+    const one = await lease()
+    one.opened(() => {})
+    expect(one.isOver).toBe(false)
+    one.forwardCall(() => {
+      throw new Error('thrown upstream')
+    })
+    await turns()
+    expect([one.isOver, one.signal.aborted]).toEqual([true, false])
+    const next = await lease()
+    expect(idOf(next)).not.toBe(idOf(one))
+    expect(next.isOver).toBe(false)
+  })
+
+  it('is not over after a cut: of that the signal tells', async () => {
+    await grant()
+    const one = await lease()
+    await world.feed({
+      kind: 'grant-revoked',
+      ...{ grantId, revision: 2, orderedAtMs: world.clock.wallMs(), reason: 'test' },
+    })
+    await turns()
+    expect([one.isOver, reasonOf(one)]).toEqual([false, 'grant-revoked'])
+  })
+
+  it('keeps by person what all of their sessions share, to the end of the last of them', async () => {
+    await grant()
+    const key = Symbol('counter')
+    let disposed = 0
+    const make = () => ({ [Symbol.dispose]: () => void (disposed += 1) })
+    const [one, other] = [await lease(), await lease({ wanted: 'read' })]
+    expect(idOf(one)).not.toBe(idOf(other))
+    expect(one.keep(key, make, 'person')).toBe(other.keep(key, make, 'person'))
+    expect(one.keep(key, make)).not.toBe(other.keep(key, make))
+    await one[Symbol.asyncDispose]()
+    world.clock.advance(world.limits.unusedSessionMs)
+    await turns()
+    // Its own, and not yet theirs.
+    expect(disposed).toBe(1)
+    await other[Symbol.asyncDispose]()
+    world.clock.advance(world.limits.unusedSessionMs)
+    await turns()
+    expect(disposed).toBe(3)
+  })
+
+  it('knows which level of another grant covers more, and of none for who named one', async () => {
+    await grant()
+    const own = await lease()
+    expect(own.levelCovering?.('write')).toBeUndefined()
+    const token = await world.grantToken({ grantId: newer, level: 'write' })
+    await world.feed({ kind: 'grant', token })
+    expect(own.levelCovering?.('write')).toBe('write')
+    expect(own.levelCovering?.('delete')).toBeUndefined()
+    expect(own.levelCovering?.('read')).toBe('read')
+    expect((await lease({ wanted: 'read' })).levelCovering?.('write')).toBeUndefined()
+    await world.feed({
+      kind: 'grant-revoked',
+      ...{ grantId: newer, revision: 2, orderedAtMs: world.clock.wallMs(), reason: 'test' },
+    })
+    expect(own.levelCovering?.('write')).toBeUndefined()
+  })
+})
