@@ -2,12 +2,13 @@
 import { randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { protocolNames } from '../../protocols/activity.ts'
 import { engines } from '../../protocols/index.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { eventually } from '../fakes/postgres-site.ts'
 import { drivers, exchange, type OpenClient, type Resource, type Served } from './drivers.ts'
 
-describe.each(Object.keys(drivers) as (keyof typeof drivers)[])('the %s engine', (name) => {
+describe.each(protocolNames)('the %s engine', (name) => {
   let resource: Resource
   let served: Served
   beforeAll(async () => {

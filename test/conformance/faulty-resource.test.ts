@@ -6,12 +6,14 @@ import { createFakeGate, type FakeGate } from '../fakes/gate.ts'
 import { makeCertificates, type TestCertificates } from '../fakes/tls.ts'
 import { eventually } from '../fakes/postgres-site.ts'
 import type { ConformanceCase, ConformanceClient, FaultyUpstream } from './conformance-case.ts'
+import { httpCase } from './http-case.ts'
 import { postgresCase } from './postgres-case.ts'
 import { sshCase } from './ssh-case.ts'
 
-const cases: Partial<Record<keyof typeof engines, ConformanceCase>> = {
+const cases: Readonly<Record<keyof typeof engines, ConformanceCase>> = {
   postgres: postgresCase,
   ssh: sshCase,
+  http: httpCase,
 }
 const domain = 'access.localhost'
 const secret = 'nobody may read this'
@@ -40,6 +42,7 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
       },
       account: 'the-account',
       secret,
+      ...engineCase.gate,
     })
     server = await startEngineServer({
       engine: engineCase.engine,
@@ -133,7 +136,7 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
     upstream.behaviour = fault
     await expect(client.run('the statement')).rejects.toThrow()
     await eventually(() => client.closed && upstream.open === 0)
-    expect(session().ended).toBeDefined()
+    await eventually(() => session().ended !== undefined)
   })
 
   test('a client that does not read holds the resource back', async () => {
