@@ -7,6 +7,7 @@ import { fieldValue } from '../wire/fields.ts'
 import { HttpRefusal } from '../wire/refusal.ts'
 import { answerRefusal, type RefusalWords } from './answer.ts'
 import type { Asked } from './check.ts'
+import type { HeldLease } from './held-lease.ts'
 import { ownPaths, returnPath } from './return-path.ts'
 
 /** A session of a lower level than the request needs. */
