@@ -46,7 +46,15 @@ async function measure(options: BenchOptions): Promise<Measured> {
     ...{ directory: scratch, socketPort: echo.port, supervisor, clock },
   })
   const stack = await startHttpStack({
-    apps: { [app]: { port: nginx.appPort, http: { rules: [{ path: '/**', needs: 'read' }] } } },
+    apps: {
+      [app]: {
+        port: nginx.appPort,
+        http: {
+          rules: [{ path: '/**', needs: 'read' }],
+          limits: { requestsMax: 2 * options.idleWebSockets + 100 },
+        },
+      },
+    },
     environment: { NODE_ENV: 'production' },
   })
   try {

@@ -31,7 +31,7 @@ const quick: BenchOptions = {
   steadyPerSecond: 500,
   webSockets: 16,
   messagesPerWebSocket: 1_000,
-  idleWebSockets: 200,
+  idleWebSockets: 300,
   countedRequests: 10_000,
 }
 

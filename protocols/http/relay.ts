@@ -1,4 +1,5 @@
 /** One request from its record to its outcome: out by the session, back to the client, with back-pressure both ways. */
+import type { Writable } from 'node:stream'
 import type { Outcome } from '../activity.ts'
 import type { Host } from '../engine.ts'
 import type { Timer } from '../kit/clock.ts'
@@ -77,6 +78,23 @@ export function appRequestOf(
   }
 }
 
+/** Heads that are sent at the end of this turn, with or without company. */
+const unsent: Exchange[] = []
+
+function flushSoon(exchange: Exchange): void {
+  if (unsent.push(exchange) > 1) return
+  setImmediate(() => {
+    for (const each of unsent.splice(0)) if (!each.isOver) each.flush()
+  })
+}
+
+function announcesTrailers(headers: RawHeaders): boolean {
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at]!.length === 7 && headers[at]!.toLowerCase() === 'trailer') return true
+  }
+  return false
+}
+
 /** Relays a request. Never throws: what goes wrong is answered. */
 export function relayRequest(admitted: Admitted): void {
   new RelayedRequest(admitted).start()
@@ -109,9 +127,20 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     held.enter(this)
     exchange.onClose(() => this.#closed())
     exchange.onBroken((refusal) => this.#refuse(refusal))
-    exchange.onDrain(() => {
-      this.#resumeAnswer()
-    })
+    exchange.onDrain(() => this.#resumeAnswer())
+  }
+
+  drained(target: Writable | undefined): void {
+    if (this.#isSettled || this.#call === undefined) return
+    const { body, source } = this.#exchange
+    if (body === undefined) {
+      if (target === undefined) this.#resumeAnswer()
+      return
+    }
+    const own = this.#call.body
+    if (target === undefined ? own.writableNeedDrain : target !== own) return
+    source.resume()
+    this.#resumeAnswer()
   }
 
   #resumeAnswer(): void {
@@ -140,10 +169,6 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     this.#session.forwardCall(() => {
       if (this.#isSettled) return
       this.#call = appOf(this.#session, host).send(request, this)
-      held.awaitDrain(this.#call.body, () => {
-        exchange.source.resume()
-        this.#resumeAnswer()
-      })
       if (exchange.body !== undefined) this.#sendBody(this.#call)
     })
   }
@@ -203,14 +228,11 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     if (status >= 400) this.#outcome.status = 'error'
     const passing = responseHeaders(headers)
     passing.push(...warningHeaders(this.#session))
-    const mayTrail =
-      this.#terms.version === '2' || headers.some((name) => name.toLowerCase() === 'trailer')
+    const mayTrail = this.#terms.version === '2' || announcesTrailers(headers)
     // What is left of a body that the app does not wait for.
     const last = exchange.body !== undefined && !exchange.source.readableEnded
     exchange.head(status, passing, { ...statusTextOf(statusText), mayTrail, last, isWhole })
-    setImmediate(() => {
-      if (!exchange.isOver) exchange.flush()
-    })
+    flushSoon(exchange)
   }
 
   data(chunk: Buffer): boolean {
@@ -294,7 +316,6 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     this.#bodyTimer?.cancel()
     this.#bodies?.end()
     const { held, host } = this.#admitted
-    if (this.#call !== undefined) held.forgetDrain(this.#call.body)
     if (this.#isEntered) held.counter.leave()
     const elapsedMs = host.clock.monotonicMs() - this.#startedMs
     this.#outcome.durationUs = Math.round(elapsedMs * 1_000)

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Evidence } from '../../engine.ts'
 import { Secret } from '../../kit/secret.ts'
 import type { RawHeaders } from '../upstream/app.ts'
@@ -69,5 +69,5 @@ function token(text: string, usesAuthorization: boolean): Shown {
 }
 
 function digest(kind: string, text: string): string {
-  return `${kind} ${createHash('sha256').update(text).digest('base64')}`
+  return `${kind} ${hash('sha256', text, 'base64')}`
 }

@@ -7,6 +7,8 @@ import { compileRules, type LevelRules } from '../relay/rules.ts'
 /** Something under a lease that a cut must end: a request, a WebSocket, a stream of events. */
 export interface Leaseholder {
   cut(cut: Cut): void
+  /** As `Session.onDrain`: `target` may be forwarded to again; undefined: whatever need not drain itself. */
+  drained?(target: Writable | undefined): void
 }
 
 /**
@@ -18,7 +20,6 @@ export class HeldLease {
   readonly rules: LevelRules
   readonly counter: RequestCounter
   readonly #holders = new Set<Leaseholder>()
-  readonly #drains = new Map<Writable, () => void>()
   readonly #listeners = new Set<(line: string) => void>()
   #isReleased = false
 
@@ -33,8 +34,7 @@ export class HeldLease {
       for (const listener of this.#listeners) listener(line)
     })
     session.onDrain((target) => {
-      if (target !== undefined) this.#drains.get(target)?.()
-      else for (const [each, run] of [...this.#drains]) if (!each.writableNeedDrain) run()
+      for (const holder of [...this.#holders]) holder.drained?.(target)
     })
     const onCut = (): void => {
       for (const holder of [...this.#holders]) holder.cut(session.signal.reason as Cut)
@@ -60,15 +60,6 @@ export class HeldLease {
   leave(holder: Leaseholder): void {
     this.#holders.delete(holder)
     if (this.#holders.size === 0 && this.session.signal.aborted) this.release()
-  }
-
-  /** Calls `run` when `target` may be forwarded to again. */
-  awaitDrain(target: Writable, run: () => void): void {
-    this.#drains.set(target, run)
-  }
-
-  forgetDrain(target: Writable): void {
-    this.#drains.delete(target)
   }
 
   onWarning(listener: (line: string) => void): () => void {

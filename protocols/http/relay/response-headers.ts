@@ -1,6 +1,6 @@
 import { sessionCookie } from '../downstream/evidence.ts'
 import type { RawHeaders } from '../upstream/app.ts'
-import { fieldTokens, isFieldName, isFieldValue, isOfOneHop } from '../wire/fields.ts'
+import { fieldTokens, isFieldName, isFieldValue, isOfOneHop, lowerNames } from '../wire/fields.ts'
 
 /** `Clear-Site-Data` would clear our session along with the app's. */
 const clearsCookies = /"(?:cookies|\*)"/i
@@ -10,10 +10,7 @@ const clearsCookies = /"(?:cookies|\*)"/i
  * app may reach another's), and none takes the place of ours.
  */
 export function responseHeaders(headers: RawHeaders): string[] {
-  const lower: string[] = []
-  for (let at = 0; at < headers.length; at += 2) {
-    lower.push(headers[at]!.toLowerCase(), headers[at + 1]!)
-  }
+  const lower = lowerNames(headers)
   const named = fieldTokens(lower, 'connection')
   const passing: string[] = []
   for (let at = 0; at < lower.length; at += 2) {

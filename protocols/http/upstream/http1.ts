@@ -101,7 +101,7 @@ function start(
 
 /** One request and its answer: what undici tells, and what the relay asks. */
 class Exchange implements Dispatcher.DispatchHandler, AppCall {
-  readonly body: Writable
+  #body: Writable | undefined
   readonly #source: RequestBody['source'] | undefined
   readonly #answer: AppAnswer
   readonly #upgrade: UpgradeAnswer | undefined
@@ -116,7 +116,11 @@ class Exchange implements Dispatcher.DispatchHandler, AppCall {
     this.#answer = answer
     this.#upgrade = upgrade
     this.#source = body?.source
-    this.body = body?.target ?? noBody()
+    this.#body = body?.target
+  }
+
+  get body(): Writable {
+    return (this.#body ??= noBody())
   }
 
   dispatch(pool: Pool, { method, target, host, fields, body }: Outgoing): void {

@@ -100,7 +100,7 @@ export function createHttp2(options: Http2Options): Http2 {
 
 /** One stream and its answer. */
 class Exchange implements AppCall {
-  readonly body: Writable
+  #body: Writable | undefined
   readonly #source: RequestBody['source'] | undefined
   readonly #answer: AppAnswer
   readonly #options: Http2Options
@@ -122,7 +122,11 @@ class Exchange implements AppCall {
     this.#source = body?.source
     this.#options = options
     this.#ready = ready
-    this.body = body?.target ?? noBody()
+    this.#body = body?.target
+  }
+
+  get body(): Writable {
+    return (this.#body ??= noBody())
   }
 
   send(outgoing: Outgoing): void {

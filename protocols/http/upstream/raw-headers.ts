@@ -31,10 +31,10 @@ export function without(headers: RawHeaders, names: ReadonlySet<string>): string
 }
 
 /** What belongs to one connection (RFC 9110, 7.6.1), or frames a message: never handed on, whoever let it come here. */
-const ours = [
+const ours = new Set([
   ...['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'],
   ...['host', 'content-length', 'expect'],
-]
+])
 
 /** The fields of a request as the app gets them, but for `Host` and framing; names in lower case. */
 export function fieldsForApp(
@@ -42,12 +42,14 @@ export function fieldsForApp(
   credential: Field | undefined,
   isAnswerRecorded: boolean,
 ): string[] {
-  const dropped = new Set(ours)
-  if (credential !== undefined) dropped.add(credential[0])
-  // What is recorded is for people to read.
-  if (isAnswerRecorded) dropped.add('accept-encoding')
-  const fields = without(headers, dropped)
-  for (let at = 0; at < fields.length; at += 2) fields[at] = fields[at]!.toLowerCase()
+  const fields: string[] = []
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at]!.toLowerCase()
+    if (ours.has(name) || name === credential?.[0]) continue
+    // What is recorded is for people to read.
+    if (isAnswerRecorded && name === 'accept-encoding') continue
+    fields.push(name, headers[at + 1]!)
+  }
   if (isAnswerRecorded) fields.push('accept-encoding', 'identity')
   if (credential !== undefined) fields.push(...credential)
   return fields

@@ -31,14 +31,18 @@ export function fieldValue(headers: RawHeaders, name: string): string | undefine
 }
 
 /** The elements of a comma-separated field, in lower case. */
-export function fieldTokens(headers: RawHeaders, name: string): string[] {
-  return fieldValues(headers, name)
+export function fieldTokens(headers: RawHeaders, name: string): readonly string[] {
+  const values = fieldValues(headers, name)
+  if (values.length === 0) return noTokens
+  return values
     .join(',')
     .toLowerCase()
     .split(',')
     .map((each) => each.trim())
     .filter((each) => each !== '')
 }
+
+const noTokens: readonly string[] = []
 
 /** Those of one hop (RFC 9110, 7.6.1), and what says where a body ends (RFC 9112, 6). */
 const ofOneHop = new Set([
@@ -54,7 +58,7 @@ export function isOfOneHop(name: string, named: readonly string[]): boolean {
 
 /** Names in lower case. */
 export function lowerNames(raw: readonly string[]): string[] {
-  const headers = [...raw]
+  const headers = raw.slice()
   for (let at = 0; at < headers.length; at += 2) headers[at] = headers[at]!.toLowerCase()
   return headers
 }

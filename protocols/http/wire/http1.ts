@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { createServer, ServerResponse, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
+import type { Downstream } from '../../session.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
 import { fieldTokens, isOfOneHop, lowerNames } from './fields.ts'
@@ -23,8 +24,13 @@ export type OpenWebSocket = (fields: RawHeaders) => {
   readonly head: Buffer
 }
 
-const listeners = new WeakMap<Duplex, Http1Listener>()
-const open = new WeakMap<Duplex, Set<Http1Exchange>>()
+interface Served {
+  readonly listener: Http1Listener
+  /** Requests that are not answered yet, in order. */
+  readonly waiting: Set<Http1Exchange>
+}
+
+const connections = new WeakMap<Duplex, Served>()
 
 /** All lines of a head together; each resource has a limit of its own below this. */
 const headBytesMax = 264 * 1024
@@ -58,7 +64,7 @@ server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
   // Nobody else ends it where the WebSocket is refused: the parser has left.
   response.once('finish', () => (socket as TLSSocket).destroySoon())
   const exchange = new Http1Exchange(request, response, false)
-  listeners.get(socket)?.webSocket(exchange, (fields) => {
+  connections.get(socket)?.listener.webSocket(exchange, (fields) => {
     response.detachSocket(socket as TLSSocket)
     exchange.isOver = true
     let text = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
@@ -71,22 +77,22 @@ server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
   const refusal = new HttpRefusal(405, 'unsupported-feature', 'there are no tunnels here', {
     isLast: true,
   })
-  listeners.get(socket)?.broken(refusal)
+  connections.get(socket)?.listener.broken(refusal)
 })
 server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
   const refusal = refusalFor(error)
-  const waiting = [...(open.get(socket) ?? [])]
+  const served = connections.get(socket)
+  const waiting = [...(served?.waiting ?? [])]
   for (const each of waiting) if (!each.source.complete) each.breakOff(refusal)
   const last = waiting.at(-1)
   // Requests that came whole before it are answered first (RFC 9112, 9.3.2).
-  if (last === undefined) listeners.get(socket)?.broken(refusal)
-  else if (last.source.complete) last.onClose(() => listeners.get(socket)?.broken(refusal))
+  if (last === undefined) served?.listener.broken(refusal)
+  else if (last.source.complete) last.onClose(() => served?.listener.broken(refusal))
 })
 
 /** Serves a connection on which TLS is done. */
 export function serveHttp1(socket: TLSSocket, listener: Http1Listener): void {
-  listeners.set(socket, listener)
-  open.set(socket, new Set())
+  connections.set(socket, { listener, waiting: new Set() })
   server.emit('connection', socket)
 }
 
@@ -95,11 +101,10 @@ function arrived(
   response: ServerResponse,
   expectsContinue: boolean,
 ): void {
-  const exchange = new Http1Exchange(request, response, expectsContinue)
-  const waiting = open.get(request.socket)
-  waiting?.add(exchange)
-  exchange.onClose(() => waiting?.delete(exchange))
-  listeners.get(request.socket)?.request(exchange)
+  const served = connections.get(request.socket)
+  const exchange = new Http1Exchange(request, response, expectsContinue, served?.waiting)
+  served?.waiting.add(exchange)
+  served?.listener.request(exchange)
 }
 
 function isWebSocket({ method, httpVersion, headers }: IncomingMessage): boolean {
@@ -130,10 +135,18 @@ class Http1Exchange implements Exchange {
   readonly source: IncomingMessage
   isOver = false
   readonly #response: ServerResponse
+  /** Where it stands until it is over. */
+  readonly #waiting: Set<Http1Exchange> | undefined
+  readonly #closeListeners: (() => void)[] = []
   #onBroken: ((refusal: HttpRefusal) => void) | undefined
   #broken: HttpRefusal | undefined
 
-  constructor(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) {
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue: boolean,
+    waiting?: Set<Http1Exchange>,
+  ) {
     const { httpVersion } = request
     this.version = httpVersion === '1.1' || httpVersion === '1.0' ? httpVersion : 'other'
     this.method = request.method ?? ''
@@ -144,28 +157,23 @@ class Http1Exchange implements Exchange {
     this.expectsContinue = expectsContinue
     this.source = request
     this.#response = response
+    this.#waiting = waiting
     // What follows an upgrade that is not made cannot be told from what it would have carried.
     if (request.headers.upgrade !== undefined) response.shouldKeepAlive = false
-    request.on('error', () => {})
-    response.on('error', () => {})
-    response.once('close', () => (this.isOver = true))
+    request.on('error', ignored)
+    response.on('error', ignored)
+    // One listener for all: each of Node's would cost more than what it does here.
+    response.on('close', () => this.#closed())
+  }
+
+  #closed(): void {
+    this.isOver = true
+    this.#waiting?.delete(this)
+    for (const listener of this.#closeListeners.splice(0)) listener()
   }
 
   get downstream(): Exchange['downstream'] {
-    const response = this.#response
-    return {
-      get destroyed() {
-        return response.destroyed
-      },
-      get writableLength() {
-        return response.writableLength
-      },
-      destroy: (error) => response.destroy(error),
-      resume() {},
-      end: () => response.end(),
-      once: (event, listener) => response.once(event, listener),
-      on: (event, listener) => response.on(event, listener),
-    }
+    return new ResponseDownstream(this, this.#response)
   }
 
   get hasBegun(): boolean {
@@ -222,7 +230,7 @@ class Http1Exchange implements Exchange {
   }
 
   onClose(listener: () => void): void {
-    this.#response.once('close', listener)
+    this.#closeListeners.push(listener)
   }
 
   onBroken(listener: (refusal: HttpRefusal) => void): void {
@@ -235,6 +243,44 @@ class Http1Exchange implements Exchange {
     this.#broken = refusal
     this.#onBroken?.(refusal)
   }
+}
+
+function ignored(): void {}
+
+/** The answer as its session sees it, to destroy and to wait for. */
+class ResponseDownstream implements Downstream {
+  readonly #exchange: Http1Exchange
+  readonly #response: ServerResponse
+
+  constructor(exchange: Http1Exchange, response: ServerResponse) {
+    this.#exchange = exchange
+    this.#response = response
+  }
+
+  get destroyed(): boolean {
+    return this.#response.destroyed
+  }
+
+  get writableLength(): number {
+    return this.#response.writableLength
+  }
+
+  destroy(error?: Error): void {
+    this.#response.destroy(error)
+  }
+
+  resume(): void {}
+
+  end(): void {
+    this.#response.end()
+  }
+
+  once(_event: 'close', listener: () => void): void {
+    this.#exchange.onClose(listener)
+  }
+
+  /** The exchange listens already. */
+  on(): void {}
 }
 
 /** RFC 6455, 4.2.2: what shows that a key was understood. */

@@ -3,6 +3,7 @@ import {
   constants,
   performServerHandshake,
   type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2'
@@ -19,6 +20,8 @@ const fieldsMax = 256
 /** Resets by the client at once, and then in a second: more is an attack (CVE-2023-44487). */
 const resetBurst = 1_000
 const resetRate = 33
+
+const trailing = { waitForTrailers: true }
 
 /** Serves a connection on which TLS is done. Resolves to nothing: the socket's end is its end. */
 export function serveHttp2(
@@ -52,7 +55,7 @@ export function serveHttp2(
       flags: number,
       raw: readonly string[],
     ) => {
-      stream.on('error', () => {})
+      stream.on('error', ignored)
       onExchange(new Http2Exchange(stream, headers, flags, raw))
     },
   )
@@ -70,6 +73,7 @@ class Http2Exchange implements Exchange {
   readonly expectsContinue: boolean
   readonly source: ServerHttp2Stream
   isOver = false
+  readonly #closeListeners: (() => void)[] = []
   #trailers: RawHeaders = []
 
   constructor(
@@ -87,7 +91,12 @@ class Http2Exchange implements Exchange {
     this.body = isEmpty ? undefined : length === undefined ? 'chunked' : Number(length)
     this.expectsContinue = headers.expect?.toLowerCase() === '100-continue'
     this.source = stream
-    stream.once('close', () => (this.isOver = true))
+    stream.on('close', () => this.#closed())
+  }
+
+  #closed(): void {
+    this.isOver = true
+    for (const listener of this.#closeListeners.splice(0)) listener()
   }
 
   get downstream(): Exchange['downstream'] {
@@ -104,21 +113,21 @@ class Http2Exchange implements Exchange {
 
   informational(status: number, headers: RawHeaders): void {
     if (this.#isOpen() && !this.hasBegun) {
-      this.source.additionalHeaders({ ...outgoing(headers), ':status': status })
+      this.source.additionalHeaders(outgoing(headers, status))
     }
   }
 
   head(status: number, headers: RawHeaders, how: AnswerHead = {}): void {
     if (!this.#isOpen()) return
     if (how.isWhole === true) {
-      this.source.respond({ ...outgoing(headers), ':status': status }, { endStream: true })
+      this.source.respond(outgoing(headers, status), { endStream: true })
       return
     }
     const waitForTrailers = how.mayTrail === true
     if (waitForTrailers) {
       this.source.once('wantTrailers', () => this.source.sendTrailers(outgoing(this.#trailers)))
     }
-    this.source.respond({ ...outgoing(headers), ':status': status }, { waitForTrailers })
+    this.source.respond(outgoing(headers, status), waitForTrailers ? trailing : {})
   }
 
   write(chunk: Buffer): boolean {
@@ -145,7 +154,7 @@ class Http2Exchange implements Exchange {
   }
 
   onClose(listener: () => void): void {
-    this.source.once('close', listener)
+    this.#closeListeners.push(listener)
   }
 
   /** A stream that cannot be read is reset by nghttp2, and so closed. */
@@ -156,6 +165,8 @@ class Http2Exchange implements Exchange {
   }
 }
 
+function ignored(): void {}
+
 function withoutPseudo(raw: readonly string[]): string[] {
   const headers: string[] = []
   for (let at = 0; at < raw.length; at += 2) {
@@ -165,7 +176,7 @@ function withoutPseudo(raw: readonly string[]): string[] {
 }
 
 /** Fields as an object, which is what nghttp2's binding takes; repeated ones stay apart. */
-function outgoing(headers: RawHeaders): Record<string, string | string[]> {
+function outgoing(headers: RawHeaders, status?: number): OutgoingHttpHeaders {
   const fields = Object.create(null) as Record<string, string | string[]>
   for (let at = 0; at < headers.length; at += 2) {
     const name = headers[at]!
@@ -174,5 +185,7 @@ function outgoing(headers: RawHeaders): Record<string, string | string[]> {
     fields[name] =
       before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
   }
-  return fields
+  const all: OutgoingHttpHeaders = fields
+  if (status !== undefined) all[':status'] = status
+  return all
 }
