@@ -20,6 +20,7 @@ export class HeldLease {
   readonly rules: LevelRules
   readonly counter: RequestCounter
   readonly #holders = new Set<Leaseholder>()
+  readonly #drains = new Map<Writable, () => void>()
   readonly #listeners = new Set<(line: string) => void>()
   #isReleased = false
 
@@ -34,6 +35,8 @@ export class HeldLease {
       for (const listener of this.#listeners) listener(line)
     })
     session.onDrain((target) => {
+      if (target !== undefined) this.#drains.get(target)?.()
+      else for (const [each, run] of [...this.#drains]) if (!each.writableNeedDrain) run()
       for (const holder of [...this.#holders]) holder.drained?.(target)
     })
     const onCut = (): void => {
@@ -60,6 +63,15 @@ export class HeldLease {
   leave(holder: Leaseholder): void {
     this.#holders.delete(holder)
     if (this.#holders.size === 0 && this.session.signal.aborted) this.release()
+  }
+
+  /** Calls `run` when `target` may be forwarded to again. */
+  awaitDrain(target: Writable, run: () => void): void {
+    this.#drains.set(target, run)
+  }
+
+  forgetDrain(target: Writable): void {
+    this.#drains.delete(target)
   }
 
   onWarning(listener: (line: string) => void): () => void {
