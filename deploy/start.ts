@@ -66,7 +66,9 @@ async function run(options: StartOptions, signal: AbortSignal): Promise<void> {
         ...options.control,
         flags: options.controlUrl === undefined ? [] : ['--url', options.controlUrl],
       },
-      proxy: { listen: { postgres: options.postgres, ssh: options.ssh } },
+      proxy: {
+        listen: { postgres: options.postgres, ssh: options.ssh, http: options.http },
+      },
       demo: false,
       supervisor,
       announce,

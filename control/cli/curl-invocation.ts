@@ -28,9 +28,20 @@ export function appUrl(home: Home, text: string): URL | undefined {
   return url
 }
 
-/** Where an app is, for a browser. */
+/** Short options of curl that take a value; the letters before one take none. */
+const shortWithValue = /^-[^-AbcCdDeEFHKmoPQrtTuUwxXyYz]*[AbcCdDeEFHKmoPQrtTuUwxXyYz]$/
+/** Long ones whose value may look like an app of ours without being asked for. */
+const longWithText =
+  /^--(?:data(?:-.*)?|json|form(?:-string)?|header|user-agent|referer|cookie|output|write-out|user|request|url-query)$/
+
+/** Whether curl takes the word after this one as a value that is no URL to ask. */
+export function takesText(word: string | undefined): boolean {
+  return word !== undefined && (shortWithValue.test(word) || longWithText.test(word))
+}
+
+/** Where an app is; `path` begins with a slash, and stays a path of it, however many it begins with. */
 export function urlOf(home: Home, hostname: string, path = '/'): URL {
-  return new URL(path, `https://${hostname}:${httpPort(home)}`)
+  return new URL(`https://${hostname}:${httpPort(home)}${path}`)
 }
 
 function httpPort({ config, files }: Home): number {

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { SallyportError } from '../../../protocols/kit/errors.ts'
 import { refuseExpiredCertificate } from '../certificate-end.ts'
 import type { Cli } from '../cli.ts'
-import { appUrl, curlOptions } from '../curl-invocation.ts'
+import { appUrl, curlOptions, takesText } from '../curl-invocation.ts'
 import { findProgram } from '../find-program.ts'
 import { readHome, type Home } from '../home.ts'
 import { runClient } from '../run-client.ts'
@@ -38,12 +38,14 @@ export function declareCurl(command: Command, cli: Cli): void {
 function readUrls(home: Home, passedOn: readonly string[]): { words: string[]; urls: URL[] } {
   const urls: URL[] = []
   const words = passedOn.map((word, index) => {
+    const before = passedOn[index - 1]
+    if (takesText(before)) return word
     const url = word.startsWith('-') ? undefined : appUrl(home, word)
     if (url !== undefined) {
       urls.push(url)
       return url.href
     }
-    const isValue = index > 0 && passedOn[index - 1]!.startsWith('-')
+    const isValue = before?.startsWith('--') === true && before !== '--url'
     if (isValue || !/^https?:\/\//i.test(word)) return word
     throw new SallyportError('usage', `${word} is not an app of ${home.config.domain}`, {
       clientMessage: `${word} is not an app of ${home.config.domain}, and would be shown your certificate`,

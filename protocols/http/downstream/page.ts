@@ -24,6 +24,7 @@ h1{margin:0 0 .75rem;font-size:1.4rem;line-height:1.25}
 p{margin:0 0 1rem;overflow-wrap:anywhere}
 .soft{color:var(--soft)}
 pre{margin:-.75rem 0 1rem;padding:.6rem .8rem;background:var(--paper);border:1px solid var(--edge);border-radius:.5rem;font:.9rem/1.5 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
+pre span{white-space:nowrap}
 .do{display:inline-block;border:0;border-radius:.5rem;padding:.65rem 1.1rem;background:var(--do);color:var(--on);font:inherit;font-weight:600;text-decoration:none;cursor:pointer}
 .do:focus-visible{outline:3px solid var(--ink);outline-offset:2px}
 footer{margin-top:1.5rem;padding-top:1rem;border-top:1px solid var(--edge);font-size:.85rem;color:var(--soft)}
@@ -62,12 +63,18 @@ export function renderPage({ title, lead, hint, command, action, code }: Page): 
 <p>${escape(lead)}</p>
 ${hint === undefined ? '' : `<p class="soft">${escape(hint)}</p>`}
 ${doing}
-${command === undefined ? '' : `<p class="soft">At a terminal:</p>\n<pre>${escape(command)}</pre>`}
+${command === undefined ? '' : `<p class="soft">At a terminal:</p>\n<pre>${wordsOf(command)}</pre>`}
 <footer>Sallyport${code === undefined ? '' : ` · ${escape(code)}`}</footer>
 </main>
 </body>
 </html>
 `
+}
+
+/** A line is broken between words, not within `--level`. */
+function wordsOf(command: string): string {
+  const words = command.split(' ').map((word) => `<span>${escape(word)}</span>`)
+  return words.join(' ')
 }
 
 const entities: Readonly<Record<string, string>> = {
