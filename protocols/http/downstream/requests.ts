@@ -125,6 +125,7 @@ async function refuse(
           ],
         }
       : {}),
+    ...(error.code === 'access-denied' ? { title: 'No access now' } : {}),
     action: {
       label: isUnauthorised ? 'Sign in' : 'Ask for access',
       href: openLink('read', pageOf(exchange, asked)),

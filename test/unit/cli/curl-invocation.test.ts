@@ -9,7 +9,7 @@ function homeWith(more: Partial<HomeConfig> = {}): Home {
     ...{ domain: 'access.test', proxyHost: '192.0.2.1', proxyPorts: { http: 8_443 } },
     ...more,
   }
-  return { files: homeFiles('/home/dev/.sallyport'), config }
+  return { files: homeFiles('/somewhere/home'), config }
 }
 const home = homeWith()
 
@@ -49,7 +49,7 @@ describe('the URL of an app', () => {
 })
 
 describe('what curl is told', () => {
-  const at = (name: string): string => join('/home/dev/.sallyport', name)
+  const at = (name: string): string => join('/somewhere/home', name)
   const urls = [new URL('https://wiki.access.test:8443/'), new URL('https://api.access.test/')]
 
   test('our authority alone, who asks, and where the proxy is', () => {
