@@ -141,7 +141,7 @@ export interface HttpTerms {
   readonly recorded: {
     readonly requestBodyBytes: number
     readonly responseBodyBytes: number
-    /** Text frames of WebSockets. */
+    /** Text frames of WebSockets, up to `Limits.webSocketTextBytesMax` of each. */
     readonly webSocketText: boolean
   }
   readonly limits: {

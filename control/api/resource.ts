@@ -155,6 +155,7 @@ export const httpResource = z.strictObject({
     .strictObject({
       requestBodyBytes: z.int().min(0).max(1_048_576).default(0),
       responseBodyBytes: z.int().min(0).max(1_048_576).default(0),
+      /** The first 16 MiB of text of each WebSocket, both ways together; a mark in the recording says where it ends. */
       webSocketText: z.boolean().default(false),
     })
     .prefault({}),

@@ -60,6 +60,8 @@ export interface FakeSession extends Omit<Session, Moving> {
   readonly records: FakeRecord[]
   readonly blobs: ReadonlyMap<string, Buffer>
   readonly recordings: FakeRecording[]
+  /** While true every write to a recording says that it is full. */
+  recordingsFull: boolean
   readonly ended: { reason: EndReason; error?: Error } | undefined
   readonly secret: Secret<string>
   /** It was asked for its credential. */
@@ -256,6 +258,7 @@ function createFakeSession(
   const abort = new AbortController()
   const sockets = new Set<Pick<Downstream, 'destroy'>>()
   const recordings: FakeRecording[] = []
+  let recordingsFull = false
   const records: FakeRecord[] = []
   const byId = new Map<number, FakeRecord>()
   const blobs = new Map<string, Buffer>()
@@ -419,6 +422,13 @@ function createFakeSession(
       return () => sockets.delete(downstream)
     },
     recordings,
+    get recordingsFull() {
+      return recordingsFull
+    },
+    set recordingsFull(isFull) {
+      recordingsFull = isFull
+      if (!isFull) onDrain?.(undefined)
+    },
     ...(options.ssh === undefined ? {} : { ssh: options.ssh }),
     ...(options.http === undefined ? {} : { http: options.http }),
     keep<T extends Disposable>(key: symbol, make: () => T, by?: 'session' | 'person'): T {
@@ -439,7 +449,7 @@ function createFakeSession(
       const recording: Recording = {
         write(from, bytes) {
           made.parts.push({ from, bytes: Buffer.from(bytes) })
-          return true
+          return !recordingsFull
         },
         resize: (columns, rows) => void made.parts.push({ columns, rows }),
         mark: (mark) => void made.parts.push({ mark }),

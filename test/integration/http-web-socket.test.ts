@@ -6,6 +6,7 @@ import { afterEach, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { openApp } from '../../protocols/http/upstream.ts'
 import { webSocketAccept } from '../../protocols/http/upstream/web-socket-opening.ts'
+import type { Limits } from '../../protocols/kit/limits.ts'
 import { relayWebSocket, type WebSocketRelay } from '../../protocols/http/relay/web-socket.ts'
 import { createFakeGate, type FakeSession } from '../fakes/gate.ts'
 import { httpTerms, pathRequest, testHost } from '../fakes/http-app.ts'
@@ -27,7 +28,10 @@ afterEach(() => {
 /** A server that relays every WebSocket to `serve`. */
 async function site(
   serve: (socket: WebSocket, request: IncomingMessage) => void,
-  { isTextRecorded = false } = {},
+  {
+    isTextRecorded = false,
+    limits = {},
+  }: { isTextRecorded?: boolean; limits?: Partial<Limits> } = {},
 ): Promise<Site> {
   const app = createServer()
   const sockets = new WebSocketServer({ server: app, perMessageDeflate: { threshold: 0 } })
@@ -43,7 +47,8 @@ async function site(
     ...{ protocol: 'http', resource: 'wiki', wanted: '' },
     ...{ remoteAddress: '127.0.0.1', remotePort: 1, attributes: {} },
   })) as FakeSession
-  const kept = openApp(session, testHost)
+  const host = { ...testHost, limits: { ...testHost.limits, ...limits } }
+  const kept = openApp(session, host)
   let ended = 0
   const front = createServer()
   front.on('upgrade', (request: IncomingMessage, client: Duplex, clientHead: Buffer) => {
@@ -71,7 +76,7 @@ async function site(
               ...{
                 session,
                 held: drainsOf(session),
-                host: testHost,
+                host,
                 request: 0,
                 target: url,
                 client,
@@ -198,6 +203,49 @@ test('text is recorded where the resource says so, and then nothing is compresse
   const both = `hällo\n${'x'.repeat(40_000)}\n`
   expect([said('client'), said('upstream')]).toEqual([both, both])
   expect(recording).toMatchObject({ kind: 'stream', ended: true, header: { activity: 1 } })
+})
+
+test('of its text no more is recorded than the limit says, and all of it passes', async () => {
+  const { url, session, ended } = await site(echo, {
+    isTextRecorded: true,
+    limits: { webSocketTextBytesMax: 14 },
+  })
+  const client = await dial(url)
+  for (const text of ['hello', 'there', 'again']) {
+    const answered = message(client)
+    client.send(text)
+    expect((await answered).toString()).toBe(text)
+  }
+  client.close()
+  await expect.poll(ended).toBe(1)
+  const parts = session.recordings[0]!.parts.map((part) =>
+    'bytes' in part ? part.bytes.toString() : part,
+  )
+  expect(parts).toEqual([
+    ...['hello\n', 'hello\n', 'th'],
+    { mark: 'only the first 14 bytes of text are recorded' },
+  ])
+})
+
+test('while its recording is full no more is read, and it goes on as soon as that is not', async () => {
+  const heard: string[] = []
+  const { url, session } = await site(
+    (socket) => {
+      socket.on('message', (data: Buffer) => heard.push(data.toString()))
+    },
+    { isTextRecorded: true },
+  )
+  const client = await dial(url)
+  session.recordingsFull = true
+  client.send('one')
+  await expect.poll(() => heard).toEqual(['one'])
+  client.send('two')
+  await new Promise((resolve) => {
+    setTimeout(resolve, 100)
+  })
+  expect(heard).toEqual(['one'])
+  session.recordingsFull = false
+  await expect.poll(() => heard).toEqual(['one', 'two'])
 })
 
 test('a cut closes with 1008 and the reason, and nothing reaches the app any more', async () => {
