@@ -2,6 +2,7 @@
 import * as grpc from '@grpc/grpc-js'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { SessionView } from '../../control/api/shapes.ts'
+import { eventually } from '../demo-site.ts'
 import {
   bearerOf,
   openChat,
@@ -9,7 +10,9 @@ import {
   openHttp1,
   openHttp2,
   type HttpEvidence,
+  type HttpTarget,
 } from '../fakes/http-clients.ts'
+import { startRelay } from '../fakes/relay.ts'
 import {
   grpcMethods,
   startGrpcApp,
@@ -42,14 +45,6 @@ afterAll(async () => {
 })
 
 const piece = Buffer.alloc(16_384, 'y')
-/** Of whoever is cut, and of whoever is not. */
-interface Open {
-  /** How each ended, by what it was. */
-  readonly ended: Promise<Record<string, string>>
-  /** Milliseconds from `since`, by what it was. */
-  times(sinceMs: number): Record<string, number>
-}
-
 /** What an answer was in the end: cut while it came, or a refusal that says why. */
 const refusalOf = (status: number, text: string): string =>
   `${status} ${(JSON.parse(text) as { reason?: string }).reason}`
@@ -93,8 +88,9 @@ function streamOfHttp1(
 async function streamsOfHttp2(
   evidence: HttpEvidence,
   paths: readonly string[],
+  target: HttpTarget = stack,
 ): Promise<{ flowing: Promise<unknown>; ended: Promise<string>; path: string }[]> {
-  const client = await openHttp2(stack, 'wiki', evidence)
+  const client = await openHttp2(target, 'wiki', evidence)
   ends.push(() => client.close())
   return paths.map((path) => {
     const isUpload = path === '/upload'
@@ -145,17 +141,12 @@ function streamOfGrpc(evidence: HttpEvidence): {
 }
 
 /** Everything that one can have open, and all of it flowing. */
-async function openAll(evidence: HttpEvidence): Promise<Open> {
-  const at = new Map<string, number>()
+async function openAll(
+  evidence: HttpEvidence,
+): Promise<{ readonly ended: Promise<Record<string, string>> }> {
   const results: [string, Promise<string>][] = []
   const add = (name: string, ended: Promise<string>): void => {
-    results.push([
-      name,
-      ended.then((how) => {
-        at.set(name, performance.now())
-        return how
-      }),
-    ])
+    results.push([name, ended])
   }
   const before = { never: wiki.open('/never'), upload: wiki.open('/upload') }
   const flowing: Promise<unknown>[] = []
@@ -187,8 +178,6 @@ async function openAll(evidence: HttpEvidence): Promise<Open> {
     ended: Promise.all(results.map(async ([name, ended]) => [name, await ended] as const)).then(
       (all) => Object.fromEntries(all),
     ),
-    times: (sinceMs) =>
-      Object.fromEntries([...at].map(([name, ms]) => [name, Math.round(ms - sinceMs)])),
   }
 }
 
@@ -218,7 +207,8 @@ const causes: Record<string, Cause> = {
   'a person revoked': {
     reason: 'person-revoked',
     words: 'your access was revoked',
-    status: 403,
+    // What was theirs stands for nobody.
+    status: 401,
     order: ({ person: { id } }) =>
       stack.api.call('personRevoke', { params: { id }, body: because }),
   },
@@ -245,7 +235,8 @@ const expectedEnds = (reason: string, words: string) => ({
   'HTTP/1.1 /events': 'broken off',
   'HTTP/1.1 /endless': 'broken off',
   'HTTP/1.1 /never': `403 ${reason}`,
-  'HTTP/1.1 /upload': `403 ${reason}`,
+  // Who sends without looking meets the end of the connection before the words.
+  'HTTP/1.1 /upload': expect.stringMatching(`^(?:403 ${reason}|error E.*)$`) as unknown,
   'HTTP/2 /events': 'reset 2',
   'HTTP/2 /endless': 'reset 2',
   'HTTP/2 /never': `403 ${reason}`,
@@ -309,10 +300,8 @@ test.each(Object.entries(causes))('%s: all that is open ends', async (name, caus
   const made = await tokenOf(person)
   const evidence = bearerOf(made.token)
   const open = await openAll(evidence)
-  const orderedMs = performance.now()
   await cause.order({ person, grants: grants.map(({ id }) => id), tokenId: made.id })
   expect(await open.ended).toEqual(expectedEnds(cause.reason, cause.words))
-  console.log(name, JSON.stringify(open.times(orderedMs)))
   await expectNothingAtApp()
   await expectProof(person, cause.reason)
   if (cause.reason !== 'cut-by-admin') {
@@ -328,41 +317,60 @@ test.each(Object.entries(causes))('%s: all that is open ends', async (name, caus
   expect(await beside.say('still here')).toBe('app got still here')
 })
 
-test('a grant that ends: all that is open ends then, after its warning', async () => {
+test('a grant that ends: all that is open ends then', async () => {
   const person = await stack.person('expiring')
   const evidence = bearerOf((await tokenOf(person)).token)
   const forMs = 4_000
-  const [grant] = [
-    await stack.grant(person, 'wiki', { forMs }),
-    await stack.grant(person, 'api', { forMs }),
-  ]
-  const warned = openHttp1(stack, 'wiki', evidence)
-  ends.push(() => warned.close())
+  await stack.grant(person, 'wiki', { forMs })
+  await stack.grant(person, 'api', { forMs })
   const open = await openAll(evidence)
-  const told = await warned.ask('/warned')
-  expect(told.headers['sallyport-expires-at']).toBe(new Date(grant.expiresAtMs).toISOString())
-  expect(told.headers['sallyport-warning']).toContain('wiki')
-  const expiresMs = performance.now() + grant.expiresAtMs - Date.now()
-  const got = await open.ended
-  console.log('expiry', JSON.stringify(open.times(expiresMs)))
-  expect(got).toEqual(expectedEnds('grant-expired', 'your access to "wiki" has ended'))
+  expect(await open.ended).toEqual(expectedEnds('grant-expired', 'your access to "wiki" has ended'))
   await expectNothingAtApp()
+  await expectProof(person, 'grant-expired')
 })
 
-test('a client that reads nothing more keeps nothing open', async () => {
+test('before the end each answer says when it is; an extension takes the warning back, and moves what is said', async () => {
+  const person = await stack.person('warned')
+  const grant = await stack.grant(person, 'wiki', { forMs: 62_000 })
+  const client = openHttp1(stack, 'wiki', { certificate: person })
+  ends.push(() => client.close())
+  const told = () => client.ask('/warned').then(({ headers }) => headers)
+  expect((await told())['sallyport-expires-at']).toBeUndefined()
+  const warned = await eventually(told, (headers) => headers['sallyport-warning'] !== undefined)
+  expect(warned['sallyport-expires-at']).toBe(new Date(grant.expiresAtMs).toISOString())
+  expect(warned['sallyport-warning']).toContain(`sally extend ${grant.id}`)
+  const extend = (byMs: number) =>
+    stack.api.call('grantExtend', {
+      params: { id: grant.id },
+      body: { byMs, reason: 'it takes longer' },
+    })
+  await extend(2_000)
+  await eventually(told, (headers) => headers['sallyport-warning'] === undefined)
+  const again = await eventually(told, (headers) => headers['sallyport-warning'] !== undefined)
+  const laterMs = grant.expiresAtMs + 2_000
+  expect(again['sallyport-expires-at']).toBe(new Date(laterMs).toISOString())
+})
+
+test('a client that reads nothing more keeps nothing open, and is told when it reads again', async () => {
   const person = await stack.person('stalled')
   const grant = await stack.grant(person, 'wiki')
-  const stalled = streamOfHttp1({ certificate: person }, '/endless', { reads: false })
-  await stalled.flowing
-  const client = await openHttp2(stack, 'wiki', { certificate: person })
-  ends.push(() => client.close())
-  const stream = client.start('/endless')
-  await new Promise((resolve) => stream.once('response', resolve))
-  stream.pause()
-  await expect.poll(() => wiki.open('/endless')).toBe(2)
+  const evidence = { certificate: person }
+  const unread = streamOfHttp1(evidence, '/endless', { reads: false })
+  await unread.flowing
+  const relay = await startRelay(stack.httpPort)
+  ends.push(() => relay.close())
+  const [endless, never] = await streamsOfHttp2(evidence, ['/endless', '/never'], {
+    ...{ httpPort: relay.port, caFile: stack.caFile },
+  })
+  await endless!.flowing
+  await expect.poll(() => wiki.open('/never')).toBe(1)
+  relay.silence()
   await stack.api.call('grantRevoke', { params: { id: grant.id }, body: because })
   await expectNothingAtApp()
   const [session] = await stack.sessions(person, ([one]) => one?.state === 'closed')
   expect(session!.cut).toMatchObject({ reason: 'grant-revoked' })
   expect(session!.cut!.closedAtMs! - session!.cut!.orderedAtMs).toBeLessThan(5_000)
+  relay.mend()
+  expect(await endless!.ended).toBe('reset 2')
+  expect(['reset 2', '403 grant-revoked']).toContain(await never!.ended)
 })

@@ -100,7 +100,21 @@ class Http2Exchange implements Exchange {
   }
 
   get downstream(): Exchange['downstream'] {
-    return this.source
+    const stream = this.source
+    return {
+      get destroyed() {
+        return stream.destroyed
+      },
+      get writableLength() {
+        return stream.writableLength
+      },
+      // Without an error it would be forgotten here, and the client told nothing.
+      destroy: (error) => stream.destroy(error ?? new Error('broken off')),
+      resume: () => stream.resume(),
+      end: () => stream.end(),
+      once: (event, listener) => stream.once(event, listener),
+      on: (event, listener) => stream.on(event, listener),
+    }
   }
 
   get hasBegun(): boolean {
