@@ -32,7 +32,7 @@ beforeAll(async () => {
   const rules = [{ path: '/**', needs: 'read' as const }]
   stack = await startHttpStack({
     apps: {
-      wiki: { port: wiki.port, http: { rules } },
+      wiki: { port: wiki.port, http: { rules }, resource: { warnBeforeMs: [60_000] } },
       api: { port: api.port, http: { version: '2', rules } },
     },
   })
