@@ -8,16 +8,23 @@ const attemptsMax = 4
 
 export type Cookies = ReadonlyMap<string, string>
 
-/** The first of several values: what a sibling host adds comes after, and `__Host-` keeps it out anyway. */
+/**
+ * The first of several values: what a sibling host adds comes after, and `__Host-` keeps it out anyway. Only blanks and tabs are around names: to
+ * browsers a name that begins with any other space is another name, which other hosts may set.
+ */
 export function readCookies(header: string | undefined): Cookies {
   const cookies = new Map<string, string>()
   for (const pair of (header ?? '').split(';')) {
     const at = pair.indexOf('=')
     if (at < 1) continue
-    const name = pair.slice(0, at).trim()
-    if (!cookies.has(name)) cookies.set(name, pair.slice(at + 1).trim())
+    const name = withoutBlanks(pair.slice(0, at))
+    if (!cookies.has(name)) cookies.set(name, withoutBlanks(pair.slice(at + 1)))
   }
   return cookies
+}
+
+function withoutBlanks(text: string): string {
+  return text.replace(/^[\t ]+/, '').replace(/(?<![\t ])[\t ]+$/, '')
 }
 
 export function setCookie(name: string, value: string, lifeMs: number): string {

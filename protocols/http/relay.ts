@@ -20,10 +20,14 @@ import { responseHeaders } from './relay/response-headers.ts'
 import { recordBodies, type BodyRecording } from './relay/record-bodies.ts'
 import { isAllowed } from './relay/rules.ts'
 import { openApp } from './upstream.ts'
+import { badAnswer } from './upstream/failures.ts'
 import type { App, AppAnswer, AppCall, AppRequest, RawHeaders } from './upstream/app.ts'
 import type { Exchange } from './wire.ts'
 import { passingTrailers } from './wire/http1.ts'
 import { HttpRefusal, statusOf } from './wire/refusal.ts'
+
+/** Rules are held against each of its spellings. */
+const pathCharactersMax = 8_192
 
 const appKey = Symbol('app of a session')
 
@@ -45,6 +49,9 @@ export function appOf(session: Session, host: Host): App {
 
 /** Why a request may not go to the app although its session is open. Throws `HttpRefusal`. */
 export function checkTerms({ exchange, asked, held }: Admitted, terms: HttpTerms): void {
+  if (asked.path.length > pathCharactersMax) {
+    throw new HttpRefusal(414, 'frame-too-large', 'the path is longer than any app’s')
+  }
   const need = held.rules.needOf(exchange.method, asked.path)
   if (!isAllowed(held.session.labels.level, need)) throw new LevelRefusal(need, held.session)
   const { headers, body } = exchange
@@ -190,7 +197,10 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     })
     source.on('end', () => {
       this.#bodyTimer?.cancel()
-      if (!this.#isSettled) this.#session.forwardCall(() => void call.body.end())
+      // Half a body is never passed off as a whole one; that it broke off is told by `onClose`.
+      if (!this.#isSettled && exchange.isReceived) {
+        this.#session.forwardCall(() => void call.body.end())
+      }
     })
     this.#watchBody(host)
     if (exchange.expectsContinue) exchange.goOn()
@@ -223,6 +233,11 @@ class RelayedRequest implements AppAnswer, Leaseholder {
 
   head(status: number, statusText: string, headers: RawHeaders, isWhole: boolean): void {
     if (this.#isSettled) return
+    if (!isStatus(status)) {
+      this.#call?.abort()
+      this.failed(badAnswer(`status ${status}`))
+      return
+    }
     const exchange = this.#exchange
     this.#outcome.tag = String(status)
     if (status >= 400) this.#outcome.status = 'error'
@@ -357,6 +372,11 @@ function bodyTooLarge(): HttpRefusal {
   return new HttpRefusal(413, 'frame-too-large', 'the body is larger than this app takes', {
     isLast: true,
   })
+}
+
+/** RFC 9110, 15: what is none in HTTP/2 is none here. */
+export function isStatus(status: number): boolean {
+  return status >= 200 && status <= 599
 }
 
 /** A reason phrase that may be said again (RFC 9112, 4). */

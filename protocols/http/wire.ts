@@ -23,6 +23,8 @@ export interface Exchange {
   readonly expectsContinue: boolean
   /** The body; nothing is read before somebody listens. */
   readonly source: Readable
+  /** The source has ended, and with it the body: not by a reset, nor by a lost connection. */
+  readonly isReceived: boolean
   /** Where the answer goes. */
   readonly downstream: Downstream
   /** The head of the answer is sent. */
@@ -33,7 +35,7 @@ export interface Exchange {
   readonly isLast: boolean
   /** 100 (Continue). */
   goOn(): void
-  /** Any other 1xx; nothing in HTTP/1.0, which knows none. */
+  /** 103 (RFC 8297); nothing of any other 1xx, nor in HTTP/1.0, which knows none. */
   informational(status: number, headers: RawHeaders): void
   /**
    * `mayTrail`: fields may follow the body. `last`: no request of this connection is answered after this one (HTTP/1).

@@ -11,6 +11,8 @@ export const visitCookiePrefix = '__Host-sallyport-visit-'
 
 /** The form of an API token: whoever sends one in `Authorization` means us. */
 const apiToken = /^spa_[A-Za-z0-9_-]{32}$/
+/** One of ours, wherever it stands: no app is to see it, whatever else was evidence. */
+export const holdsApiToken = /spa_[A-Za-z0-9_-]{32}/
 const bearer = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i
 
 export interface Shown {
@@ -23,9 +25,14 @@ export interface Shown {
 
 /**
  * What the client shows of itself, the most deliberate first: our own header, a token of ours as `Authorization`, the browser's session
- * cookie, the certificate of its TLS. That one is shown by a browser whoever made it ask, so another site's requests go without.
+ * cookie, the certificate of its TLS. That one is shown by a browser whoever made it ask, so another site's requests go without; `authority` is
+ * whom they ask.
  */
-export function findEvidence(headers: RawHeaders, certificate: Buffer | undefined): Shown {
+export function findEvidence(
+  headers: RawHeaders,
+  certificate: Buffer | undefined,
+  authority: string,
+): Shown {
   const ours = bearer.exec(fieldValue(headers, evidenceHeader) ?? '')?.[1]
   if (ours !== undefined) return token(ours, false)
   const authorization = bearer.exec(fieldValue(headers, 'authorization') ?? '')?.[1]
@@ -38,9 +45,7 @@ export function findEvidence(headers: RawHeaders, certificate: Buffer | undefine
       usesAuthorization: false,
     }
   }
-  const site = fieldValue(headers, 'sec-fetch-site')
-  const isOwnDoing = site === undefined || site === 'same-origin' || site === 'none'
-  if (certificate !== undefined && isOwnDoing) {
+  if (certificate !== undefined && isOwnDoing(headers, authority)) {
     return {
       evidence: { kind: 'client-certificate', certificate },
       key: 'certificate',
@@ -50,14 +55,30 @@ export function findEvidence(headers: RawHeaders, certificate: Buffer | undefine
   return { evidence: { kind: 'none' }, key: '', usesAuthorization: false }
 }
 
-/** Name and value of every cookie, as sent (RFC 6265, 4.2.1). HTTP/2 may send each in a field of its own. */
+/** Not what another site made a browser ask; older ones tell so by `Origin` alone, of what is no plain GET. */
+function isOwnDoing(headers: RawHeaders, authority: string): boolean {
+  const site = fieldValue(headers, 'sec-fetch-site')
+  if (site !== undefined) return site === 'same-origin' || site === 'none'
+  const origin = fieldValue(headers, 'origin')?.toLowerCase()
+  return origin === undefined || origin === `https://${authority.replace(/:443$/, '')}`
+}
+
+/**
+ * Name and value of every cookie, as sent (RFC 6265, 4.2.1). HTTP/2 may send each in a field of its own. Only blanks and tabs are around them:
+ * to browsers a name that begins with any other space is another name, which other hosts may set.
+ */
 export function cookiesOf(headers: RawHeaders): [string, string][] {
   return fieldValues(headers, 'cookie')
     .flatMap((line) => line.split(';'))
     .map((pair) => {
       const at = pair.indexOf('=')
-      return at < 0 ? ['', pair.trim()] : [pair.slice(0, at).trim(), pair.slice(at + 1).trim()]
+      if (at < 0) return ['', withoutBlanks(pair)]
+      return [withoutBlanks(pair.slice(0, at)), withoutBlanks(pair.slice(at + 1))]
     })
+}
+
+function withoutBlanks(text: string): string {
+  return text.replace(/^[\t ]+/, '').replace(/(?<![\t ])[\t ]+$/, '')
 }
 
 function token(text: string, usesAuthorization: boolean): Shown {

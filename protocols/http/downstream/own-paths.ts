@@ -38,6 +38,7 @@ export async function serveOwnPath(
       return
     case ownPaths.open: {
       if (method !== 'GET') break
+      requireNavigation(exchange)
       const level = levels.find((each) => each === query.get('level')) ?? 'read'
       await beginVisit(exchange, asked, connection, level, query.get('to') ?? '/')
       return
@@ -87,12 +88,12 @@ async function finish(
 ): Promise<void> {
   const code = query.get('code') ?? ''
   const visit = query.get('visit') ?? ''
-  const mode = fieldValue(exchange.headers, 'sec-fetch-mode')
+  requireNavigation(exchange)
   const name = visitCookiePrefix + visit
   const kept = cookiesOf(exchange.headers).find(([each]) => each === name)?.[1] ?? ''
   const dot = kept.indexOf('.')
   const isWhole = codeForm.test(code) && visitForm.test(visit) && dot > 0
-  if (!isWhole || (mode !== undefined && mode !== 'navigate')) throw notBegunHere()
+  if (!isWhole) throw notBegunHere()
   const binding = kept.slice(0, dot)
   if (visitOf(binding) !== visit) throw notBegunHere()
   const { cookie, expiresAtMs } = await gate.browsers.finish({
@@ -105,6 +106,14 @@ async function finish(
     ...['set-cookie', `${sessionCookie}=${cookie.reveal()}; ${cookieFlags}; Max-Age=${seconds}`],
     ...['set-cookie', forget(name)],
   ])
+}
+
+/** What other sites have their pages load is no sign-in: a page full of pictures would use up the visits of a whole office. */
+function requireNavigation({ headers }: Exchange): void {
+  const mode = fieldValue(headers, 'sec-fetch-mode')
+  const target = fieldValue(headers, 'sec-fetch-dest')
+  const isPage = (mode ?? 'navigate') === 'navigate' && (target ?? 'document') === 'document'
+  if (!isPage) throw new HttpRefusal(403, 'not-allowed', 'only a browser’s window may go here')
 }
 
 /** Said to whoever did not begin: also to somebody who was sent a link to sign in as somebody else. */

@@ -41,7 +41,7 @@ export function handleRequest(
     answerRefusal(exchange, refusal)
   })
   if (exchange.hasBegun) return
-  const shown = findEvidence(exchange.headers, greeted.certificate)
+  const shown = findEvidence(exchange.headers, greeted.certificate, asked.authority)
   const wanted = wantedOf(exchange)
   const agent = (): string =>
     (fieldValue(exchange.headers, 'user-agent') ?? '').slice(0, agentCharactersMax)

@@ -1,6 +1,6 @@
-import { evidenceHeader, sessionCookie } from '../downstream/evidence.ts'
+import { evidenceHeader, holdsApiToken, sessionCookie } from '../downstream/evidence.ts'
 import type { RawHeaders } from '../upstream/app.ts'
-import { fieldTokens, isOfOneHop } from '../wire/fields.ts'
+import { dashed, fieldTokens, isOfOneHop } from '../wire/fields.ts'
 
 /** Where a request came from, in the proxy's own words. */
 export interface Provenance {
@@ -28,15 +28,16 @@ const notPassed = new Set([
     'front-end-https',
     'x-wap-profile',
   ],
+  ...['fastly-client-ip', 'x-forward-for', 'x-proxyuser-ip', 'x-remote', 'remote', 'ssl-cert'],
   ...['via', 'sec-websocket-key', 'sec-websocket-version', 'sec-websocket-accept', evidenceHeader],
 ])
 /** Families by which apps are told who asks, from where and for what: nobody but the proxy may say it. */
 const notPassedFamilies =
-  /^(?:sallyport-|proxy-|x-forwarded-|x-forwarded$|cf-|x-original-|x-rewrite-|x-envoy-|x-amzn-oidc-|x-goog-authenticated-|x-auth-request-|x-ms-client-principal)/
+  /^(?:sallyport-|proxy-|x-forwarded-|x-forwarded$|cf-|x-original-|x-rewrite-|x-envoy-|x-amzn-oidc-|x-goog-authenticated-|x-auth-request-|x-ms-client-principal|client-cert|x-client-cert|x-client-verify|x-client-dn|x-ssl-|ssl-client|remote-|x-remote-|x-webauth-|x-authenticated-|x-authentik-|x-pomerium-|x-goog-iap-|x-vouch-|x-azure-)/
 
 /**
  * What passes of a client's fields, and what the proxy adds. Hop-by-hop fields end here, those that `Connection` names as well
- * (RFC 9110, 7.6.1); so does what was evidence. An underscore counts as a dash, as it does for many servers.
+ * (RFC 9110, 7.6.1); so does what was evidence. An underscore or the like counts as a dash, as it does for many servers.
  */
 export function requestHeaders(headers: RawHeaders, from: Provenance): string[] {
   const named = fieldTokens(headers, 'connection')
@@ -48,10 +49,7 @@ export function requestHeaders(headers: RawHeaders, from: Provenance): string[] 
     if (name === 'cookie') {
       const kept = withoutOwn(value)
       if (kept !== '') cookies += cookies === '' ? kept : `; ${kept}`
-    } else if (
-      !isOfOneHop(name, named) &&
-      !isForbidden(name.includes('_') ? name.replaceAll('_', '-') : name, from)
-    ) {
+    } else if (!isOfOneHop(name, named) && !isForbidden(dashed(name), value, from)) {
       passing.push(name, value)
     }
   }
@@ -64,8 +62,8 @@ export function requestHeaders(headers: RawHeaders, from: Provenance): string[] 
   return passing
 }
 
-function isForbidden(name: string, from: Provenance): boolean {
-  if (name === 'authorization') return from.withoutAuthorization
+function isForbidden(name: string, value: string, from: Provenance): boolean {
+  if (name === 'authorization') return from.withoutAuthorization || holdsApiToken.test(value)
   return notPassed.has(name) || notPassedFamilies.test(name)
 }
 

@@ -32,7 +32,9 @@ export function responseHeaders(headers: RawHeaders): string[] {
 /** A cookie without its Domain; undefined for one that would be ours (RFC 6265bis: prefixes ignore case). */
 function hostOnly(value: string): string | undefined {
   const [pair = '', ...attributes] = value.split(';')
-  if (pair.trim().toLowerCase().startsWith(sessionCookie.toLowerCase())) return undefined
+  // One without a name, or behind some space, is sent like ours by some browsers.
+  const name = pair.replace(/^[\s=]+/, '').toLowerCase()
+  if (name.startsWith(sessionCookie.toLowerCase())) return undefined
   const kept = attributes.filter((each) => !/^\s*domain\s*(?:=|$)/i.test(each))
   return [pair, ...kept].join(';')
 }

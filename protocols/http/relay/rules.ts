@@ -1,4 +1,5 @@
 import { levels, type HttpRule, type Level } from '../../session.ts'
+import { compileGlob, matchesGlob } from './glob.ts'
 
 /** What a request needs where no rule of the resource matches. */
 function needOfMethod(method: string): Level {
@@ -14,7 +15,7 @@ function needOfMethod(method: string): Level {
   }
 }
 
-/** Rules made ready: the patterns are compiled once per session. */
+/** Rules made ready: the globs are read once per session. */
 export interface LevelRules {
   /** What a session must be allowed at least for this request. */
   needOf(method: string, path: string): Level | 'deny'
@@ -22,24 +23,33 @@ export interface LevelRules {
 
 /**
  * The first rule that matches counts, else the method. A path is held against the patterns in each of the forms in which an app could
- * read it (as sent; decoded; without `.` and `..` and doubled slashes), and the highest need counts: so that no spelling
- * gets around a rule.
+ * read it (as sent; decoded; without `.` and `..` and doubled slashes; with and without a slash at its end; in another case), and the highest
+ * need counts: so that no spelling gets around a rule.
  */
 export function compileRules(rules: readonly HttpRule[]): LevelRules {
   const compiled = rules.map(({ methods, path, needs }) => ({
     methods,
     needs,
-    pattern: compileGlob(path),
+    glob: compileGlob(path),
+    inAnyCase: compileGlob(path.toLowerCase()),
   }))
-  const needOfForm = (method: string, path: string): Level | 'deny' =>
-    compiled.find(
-      (rule) =>
-        (rule.methods === undefined || rule.methods.includes(method)) && rule.pattern.test(path),
-    )?.needs ?? needOfMethod(method)
+  const isFor = (rule: (typeof compiled)[number], method: string): boolean =>
+    rule.methods === undefined || rule.methods.includes(method)
+  const asSent = (method: string, path: string): Level | 'deny' =>
+    compiled.find((rule) => isFor(rule, method) && matchesGlob(rule.glob, path))?.needs ??
+    needOfMethod(method)
+  /** As routers read it that mind neither case nor a slash at the end: a rule for `/a/**` is one for `/A` as well. */
+  const asLikely = (method: string, path: string): Level | 'deny' => {
+    const lower = path.toLowerCase()
+    const other = lower.endsWith('/') ? lower.slice(0, -1) : `${lower}/`
+    const fits = ({ inAnyCase }: (typeof compiled)[number]): boolean =>
+      matchesGlob(inAnyCase, lower) || matchesGlob(inAnyCase, other)
+    return compiled.find((rule) => isFor(rule, method) && fits(rule))?.needs ?? needOfMethod(method)
+  }
   return {
     needOf(method, path) {
       if (compiled.length === 0) return needOfMethod(method)
-      const needs = formsOf(path).map((form) => needOfForm(method, form))
+      const needs = formsOf(path).flatMap((form) => [asSent(method, form), asLikely(method, form)])
       return needs.reduce((one, other) => (rank(other) > rank(one) ? other : one))
     },
   }
@@ -54,27 +64,22 @@ function rank(need: Level | 'deny'): number {
   return need === 'deny' ? levels.length : levels.indexOf(need)
 }
 
-/** `*` is any text without a slash, `**` any text. */
-function compileGlob(glob: string): RegExp {
-  const source = glob
-    .split(/(\*\*|\*)/)
-    .map((part) =>
-      part === '**' ? '.*' : part === '*' ? '[^/]*' : part.replaceAll(/[\\^$.|?+()[\]{}]/g, '\\$&'),
-    )
-    .join('')
-  return new RegExp(`^${source}$`, 's')
-}
+/** Decoded so often: once by a server, and again by what stands before it or behind. */
+const decodingsMax = 3
 
 function formsOf(path: string): string[] {
-  if (!/%|\/\.|\/\/|;/.test(path)) return [path]
-  const forms = new Set([path, normalise(path)])
+  if (!/%|\/\.|\/\/|;|\.$/.test(path)) return [path]
+  const forms = new Set([path])
   let decoded = path
-  for (let times = 0; times < 2; times++) {
-    decoded = decode(decoded)
+  for (let times = 0; times <= decodingsMax; times++) {
     forms.add(decoded)
     forms.add(normalise(decoded))
-    const bare = decoded.replaceAll(/;[^/]*/g, '')
+    // Matrix parameters; what was hidden as a query; blanks, line ends and dots that routers and file systems drop.
+    const bare = decoded.replaceAll(/;[^/]*/g, '').replace(/[?#].*$/s, '')
     forms.add(normalise(bare))
+    // oxlint-disable-next-line no-control-regex -- these are what is dropped
+    forms.add(normalise(bare.replace(/[\u0000-\u0020.]+$/, '')))
+    decoded = decode(decoded)
   }
   return [...forms]
 }

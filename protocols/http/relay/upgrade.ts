@@ -11,11 +11,13 @@ import {
   appOf,
   appRequestOf,
   checkTerms,
+  isStatus,
   logFailure,
   reportRequest,
   type Admitted,
 } from '../relay.ts'
 import type { AppCall, AppUpgrade, RawHeaders } from '../upstream/app.ts'
+import { badAnswer } from '../upstream/failures.ts'
 import { fieldValue, fieldValues, lowerNames } from '../wire/fields.ts'
 import { acceptKey, type OpenWebSocket } from '../wire/http1.ts'
 import { HttpRefusal, malformed, statusOf } from '../wire/refusal.ts'
@@ -83,6 +85,10 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
   const answer: AppUpgrade = {
     head(status, _statusText, headers) {
       if (isSettled) return
+      if (!isStatus(status)) {
+        refuse(badAnswer(`status ${status}`))
+        return
+      }
       outcome.tag = String(status)
       if (status >= 400) outcome.status = 'error'
       exchange.head(status, responseHeaders(headers), { last: true })

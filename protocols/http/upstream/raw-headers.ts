@@ -1,6 +1,7 @@
 /** Header lists as they were on the wire: names and values in turn, repeated where they were repeated. */
 import type { AppRequest, RawHeaders } from './app.ts'
 import type { Field } from './credential.ts'
+import { dashed } from '../wire/fields.ts'
 
 /** What a library kept of an answer. Latin-1 (RFC 9110, 5.5), without the blanks around values. */
 export function rawHeadersOf(kept: readonly (Buffer | string)[] | null | undefined): string[] {
@@ -42,10 +43,12 @@ export function fieldsForApp(
   credential: Field | undefined,
   isAnswerRecorded: boolean,
 ): string[] {
+  // In any spelling that a server could take for it: the client must not choose who the app thinks it is.
+  const replaced = credential === undefined ? '' : dashed(credential[0])
   const fields: string[] = []
   for (let at = 0; at + 1 < headers.length; at += 2) {
     const name = headers[at]!.toLowerCase()
-    if (ours.has(name) || name === credential?.[0]) continue
+    if (ours.has(name) || (replaced !== '' && dashed(name) === replaced)) continue
     // What is recorded is for people to read.
     if (isAnswerRecorded && name === 'accept-encoding') continue
     fields.push(name, headers[at + 1]!)

@@ -15,6 +15,11 @@ export function isFieldValue(value: string): boolean {
   return !badValue.test(value)
 }
 
+/** How servers read a name that make one variable of `x-name` and `x_name` (RFC 3875, 4.1.18). Given in lower case. */
+export function dashed(name: string): string {
+  return /[^a-z0-9-]/.test(name) ? name.replaceAll(/[^a-z0-9]/g, '-') : name
+}
+
 /** Values of a field, in order. `name` in lower case, as all names here. */
 export function fieldValues(headers: RawHeaders, name: string): string[] {
   const found: string[] = []

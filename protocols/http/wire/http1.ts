@@ -6,7 +6,7 @@ import type { TLSSocket } from 'node:tls'
 import type { Downstream } from '../../session.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
-import { fieldTokens, isOfOneHop, lowerNames } from './fields.ts'
+import { fieldTokens, isFieldName, isFieldValue, isOfOneHop, lowerNames } from './fields.ts'
 import { HttpRefusal, malformed } from './refusal.ts'
 
 /** Who is told what comes on a connection. */
@@ -180,6 +180,10 @@ class Http1Exchange implements Exchange {
     return this.#response.headersSent
   }
 
+  get isReceived(): boolean {
+    return this.source.complete
+  }
+
   get isLast(): boolean {
     return !this.#response.shouldKeepAlive || this.#broken !== undefined
   }
@@ -191,7 +195,12 @@ class Http1Exchange implements Exchange {
   informational(status: number, headers: RawHeaders): void {
     if (this.version === '1.0' || status !== 103) return
     const link = headers.flatMap((name, at) => (name === 'link' ? [headers[at + 1]!] : []))
-    if (link.length > 0) this.#response.writeEarlyHints({ link })
+    if (link.length === 0) return
+    try {
+      this.#response.writeEarlyHints({ link })
+    } catch {
+      // Hints that Node does not write; the answer needs none.
+    }
   }
 
   head(status: number, headers: RawHeaders, how: AnswerHead = {}): void {
@@ -290,16 +299,19 @@ export function acceptKey(key: string): string {
 
 /** Fields that were sent after a body and may go on: none that says where it ends, who asks or how to read it. */
 export function passingTrailers(trailers: RawHeaders): string[] {
-  const named = fieldTokens(trailers, 'connection')
-  return trailers.flatMap((name, at) =>
-    at % 2 === 1 || isOfOneHop(name, named) || forbiddenInTrailers.has(name)
-      ? []
-      : [name, trailers[at + 1]!],
-  )
+  const lower = lowerNames(trailers)
+  const named = fieldTokens(lower, 'connection')
+  return lower.flatMap((name, at) => {
+    if (at % 2 === 1 || isOfOneHop(name, named) || forbiddenInTrailers.has(name)) return []
+    const value = lower[at + 1]!
+    const mayPass = isFieldName(name) && isFieldValue(value) && !name.startsWith('sallyport-')
+    return mayPass ? [name, value] : []
+  })
 }
 
 /** RFC 9110, 6.5.1. */
 const forbiddenInTrailers = new Set([
   ...['content-length', 'content-encoding', 'content-type', 'content-range', 'host'],
   ...['set-cookie', 'cookie', 'authorization', 'cache-control', 'location', 'date', 'expires'],
+  ...['clear-site-data', 'www-authenticate', 'strict-transport-security', 'refresh', 'status'],
 ])

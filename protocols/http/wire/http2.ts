@@ -38,6 +38,8 @@ export function serveHttp2(
     maxSessionMemory: 32,
     streamResetBurst: resetBurst,
     streamResetRate: resetRate,
+    // What an app says twice is passed on twice: it must not throw here.
+    strictSingleValueFields: false,
     settings: {
       maxConcurrentStreams: limits.streamsMax,
       maxHeaderListSize: headBytesMax,
@@ -121,27 +123,34 @@ class Http2Exchange implements Exchange {
     return this.source.headersSent
   }
 
+  /** A reset ends the source as well: then nothing is whole. */
+  get isReceived(): boolean {
+    const { readableEnded, aborted, rstCode } = this.source
+    return readableEnded && !aborted && rstCode === constants.NGHTTP2_NO_ERROR && this.#isOpen()
+  }
+
   goOn(): void {
     if (this.#isOpen()) this.source.additionalHeaders({ ':status': 100 })
   }
 
   informational(status: number, headers: RawHeaders): void {
-    if (this.#isOpen() && !this.hasBegun) {
-      this.source.additionalHeaders(outgoing(headers, status))
-    }
+    if (status !== 103 || this.hasBegun) return
+    this.#say(() => this.source.additionalHeaders(outgoing(headers, status)))
   }
 
   head(status: number, headers: RawHeaders, how: AnswerHead = {}): void {
-    if (!this.#isOpen()) return
     if (how.isWhole === true) {
-      this.source.respond(outgoing(headers, status), { endStream: true })
+      this.#say(() => this.source.respond(outgoing(headers, status), { endStream: true }))
       return
     }
     const waitForTrailers = how.mayTrail === true
     if (waitForTrailers) {
-      this.source.once('wantTrailers', () => this.source.sendTrailers(outgoing(this.#trailers)))
+      this.source.once('wantTrailers', () =>
+        this.#say(() => this.source.sendTrailers(outgoing(this.#trailers))),
+      )
     }
-    this.source.respond(outgoing(headers, status), waitForTrailers ? trailing : {})
+    const options = waitForTrailers ? trailing : {}
+    this.#say(() => this.source.respond(outgoing(headers, status), options))
   }
 
   write(chunk: Buffer): boolean {
@@ -176,6 +185,16 @@ class Http2Exchange implements Exchange {
 
   #isOpen(): boolean {
     return !this.source.destroyed && !this.source.closed
+  }
+
+  /** What HTTP/2 does not have resets the stream: thrown in one of its events, it would end the process. */
+  #say(run: () => void): void {
+    if (!this.#isOpen()) return
+    try {
+      run()
+    } catch {
+      this.abandon()
+    }
   }
 }
 

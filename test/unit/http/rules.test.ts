@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { redactQuery } from '../../../protocols/http/observe/redact-query.ts'
+import { compileGlob, matchesGlob } from '../../../protocols/http/relay/glob.ts'
 import { compileRules, isAllowed } from '../../../protocols/http/relay/rules.ts'
 import { levels } from '../../../protocols/session.ts'
 
@@ -31,6 +32,23 @@ test.each([
   ['GET', '/users/7/keys;a=b', 'admin'],
   ['GET', '/public/../never/x', 'deny'],
   ['DELETE', '/public/../users/7', 'delete'],
+  // What many routers take for the same: case, a slash at the end, what is dropped there.
+  ['GET', '/NEVER/x', 'deny'],
+  ['GET', '/never', 'deny'],
+  ['GET', '/users/7/keys/', 'admin'],
+  ['GET', '/Users/7/Keys', 'admin'],
+  ['GET', '/users/7/keys%0a', 'admin'],
+  ['GET', '/users/7/keys%20', 'admin'],
+  ['GET', '/users/7/keys.', 'admin'],
+  ['GET', '/users/7/keys%3fa', 'admin'],
+  ['GET', '/users/7/keys%23a', 'admin'],
+  ['GET', '/users/7/%25256beys', 'admin'],
+  ['GET', '/x/..;/never/y', 'deny'],
+  // A rule that asks for less is for what it names alone.
+  ['POST', '/SEARCH', 'write'],
+  ['POST', '/search/', 'write'],
+  ['PUT', '/PUBLIC/a', 'write'],
+  ['DELETE', '/public', 'delete'],
 ])('%s %s needs %s', (method, path, need) => {
   expect(rules.needOf(method, path)).toBe(need)
 })
@@ -56,4 +74,30 @@ test.each([
   ['/a?token=', '/a?token='],
 ])('%s is recorded as %s', (target, recorded) => {
   expect(redactQuery(target, ['patient'])).toBe(recorded)
+})
+
+test('a path made to be hard to match is matched at once', () => {
+  const hard = compileRules([
+    { path: '/**/a/**/b/**/c', needs: 'admin' },
+    { path: '/a*a*a*a*a*b', needs: 'deny' },
+  ])
+  expect(hard.needOf('GET', '/a/b'.repeat(2_000))).toBe('read')
+  expect(hard.needOf('GET', `/${'a'.repeat(8_000)}`)).toBe('read')
+  expect(hard.needOf('GET', `/${'a'.repeat(8_000)}b`)).toBe('deny')
+})
+
+test.each([
+  ['/a/*', '/a/b', true],
+  ['/a/*', '/a/b/c', false],
+  ['/a/*/c', '/a/b/c', true],
+  ['/a/**', '/a/b/c', true],
+  ['**/c', '/a/b/c', true],
+  ['/*b*/x', '/abab/x', true],
+  ['/*b*/x', '/abab/y/x', false],
+  ['/**/x*y', '/x/xz/xzy', true],
+  ['/**/x*y', '/x/xz/zy', false],
+  ['/**', '/', true],
+  ['/a.b', '/axb', false],
+])('%s and %s', (glob, path, matches) => {
+  expect(matchesGlob(compileGlob(glob), path)).toBe(matches)
 })
