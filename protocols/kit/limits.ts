@@ -49,6 +49,8 @@ export interface Limits {
   signInsMax: number
   /** What a session that spans connections may go without any. */
   unusedSessionMs: number
+  /** A connection that goes on asks so often whether what it shows still counts. */
+  leaseCheckMs: number
   /** Streams of one HTTP/2 connection at a time. */
   streamsMax: number
   /** The head of an HTTP request, from its first byte; one may take twice this. */
@@ -88,6 +90,7 @@ export const defaultLimits: Readonly<Limits> = {
   signInsPerAddressMax: 8,
   signInsMax: 500,
   unusedSessionMs: 300_000,
+  leaseCheckMs: 5_000,
   streamsMax: 250,
   requestHeadMs: 10_000,
   requestBodyMs: 60_000,

@@ -146,6 +146,11 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
       return Promise.resolve(session)
     },
     lease(arrival) {
+      const refusal = gate.refuse?.(arrival)
+      if (refusal !== undefined) {
+        gate.arrivals.push(arrival)
+        return Promise.reject(refusal)
+      }
       const same = gate.sessions.find(
         (session) =>
           !session.signal.aborted &&

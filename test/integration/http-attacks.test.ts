@@ -6,6 +6,8 @@ import { connect as connectHttp2 } from 'node:http2'
 import { createServer, type AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { http } from '../../protocols/http/index.ts'
+import { SallyportError } from '../../protocols/kit/errors.ts'
+import type { Limits } from '../../protocols/kit/limits.ts'
 import { startEngineServer } from '../fakes/engine-server.ts'
 import { createFakeGate } from '../fakes/gate.ts'
 import { httpTerms } from '../fakes/http-app.ts'
@@ -84,6 +86,33 @@ test('a path longer than any is refused, and on record', async () => {
   expect(await send(`Authorization: Bearer ${apiToken}\r\n`, path)).toBe(414)
   expect(site.gate.records.at(-1)!.outcomes[0]!.tag).toBe('414')
 })
+
+test('a connection that is kept outlives nothing of what it shows', async () => {
+  await using own = await served({ leaseCheckMs: 50 })
+  const socket = await own.site.connect()
+  const ask = (): Promise<string> => {
+    socket.write(
+      `GET / HTTP/1.1\r\nHost: wiki.${domain}\r\nAuthorization: Bearer ${apiToken}\r\n\r\n`,
+    )
+    return new Promise((resolve) => {
+      socket.once('data', (bytes: Buffer) => resolve(bytes.toString().slice(9, 12)))
+    })
+  }
+  expect(await ask()).toBe('200')
+  own.site.gate.refuse = () =>
+    new SallyportError('evidence-expired', 'it has ended', { clientMessage: 'it has ended' })
+  await expect.poll(ask).toBe('401')
+  own.site.gate.refuse = undefined
+  await expect.poll(ask).toBe('200')
+  // However often it was looked at, it is one session.
+  await expect.poll(() => own.site.gate.arrivals.length).toBeGreaterThan(2)
+  socket.destroy()
+})
+
+async function served(limits: Partial<Limits>) {
+  const own = await startHttpSite({ certificates, limits })
+  return { site: own, [Symbol.asyncDispose]: () => own.close() }
+}
 
 /** An app that answers anything with these bytes, before an engine of its own. */
 async function behind(answer: string) {

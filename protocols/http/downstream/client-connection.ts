@@ -30,7 +30,8 @@ export class ClientConnection {
   }
 
   /**
-   * The lease of this evidence: at once where the connection has it, else once the gate has admitted it. A refusal is not remembered.
+   * The lease of this evidence: at once where the connection has it, else once the gate has admitted it. A refusal is not remembered, and a yes
+   * for `leaseCheckMs`: what has ended meanwhile begins nothing, however long a connection is kept.
    * One that was cut is given once more, so that its end can be told; after that the gate is asked again.
    */
   lease(
@@ -41,22 +42,32 @@ export class ClientConnection {
   ): HeldLease | Promise<HeldLease> {
     const key = `${asked.resource} ${wanted} ${shown.key}`
     const found = this.#found(key)
-    if (found !== undefined) {
+    const isStale = found instanceof HeldLease && this.#isStale(found)
+    if (found !== undefined && !isStale) {
       if (found instanceof HeldLease && found.ended !== undefined) this.#leases.delete(key)
       return found
     }
-    if (this.#leases.size >= leasesMax) this.#makeRoom()
+    if (!isStale && this.#leases.size >= leasesMax) this.#makeRoom()
     const held = this.#admit(shown, asked, wanted, agent)
     this.#leases.set(key, held)
-    held.then(
-      (lease) => {
-        if (this.#leases.get(key) === held) this.#leases.set(key, lease)
-      },
-      () => {
-        if (this.#leases.get(key) === held) this.#leases.delete(key)
-      },
-    )
+    held
+      .then(
+        (lease) => {
+          if (this.#leases.get(key) === held) this.#leases.set(key, lease)
+        },
+        () => {
+          if (this.#leases.get(key) === held) this.#leases.delete(key)
+        },
+      )
+      .finally(() => {
+        if (isStale) found.retire()
+      })
     return held
+  }
+
+  #isStale({ sinceMs, ended }: HeldLease): boolean {
+    const { clock, limits } = this.host
+    return ended === undefined && clock.monotonicMs() - sinceMs >= limits.leaseCheckMs
   }
 
   /** One whose session is over without a cut has nothing to tell. */

@@ -19,14 +19,18 @@ export class HeldLease {
   readonly session: Session
   readonly rules: LevelRules
   readonly counter: RequestCounter
+  /** When the gate last said yes, monotonic ms. */
+  readonly sinceMs: number
   readonly #holders = new Set<Leaseholder>()
   readonly #drains = new Map<Writable, () => void>()
   readonly #listeners = new Set<(line: string) => void>()
+  #isRetired = false
   #isReleased = false
 
   /** Throws where the session was cut meanwhile; then the lease is given back. */
   constructor(session: Session, host: Host) {
     this.session = session
+    this.sinceMs = host.clock.monotonicMs()
     const { http } = session
     if (http === undefined) throw new Error('a session of another protocol')
     this.rules = compileRules(http.rules)
@@ -62,7 +66,8 @@ export class HeldLease {
 
   leave(holder: Leaseholder): void {
     this.#holders.delete(holder)
-    if (this.#holders.size === 0 && this.session.signal.aborted) this.release()
+    const isDone = this.#isRetired || this.session.signal.aborted
+    if (this.#holders.size === 0 && isDone) this.release()
   }
 
   /** Calls `run` when `target` may be forwarded to again. */
@@ -77,6 +82,12 @@ export class HeldLease {
   onWarning(listener: (line: string) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
+  }
+
+  /** Nothing more begins under it: it is given back once what did is over. */
+  retire(): void {
+    this.#isRetired = true
+    if (this.#holders.size === 0) this.release()
   }
 
   release(): void {

@@ -72,6 +72,18 @@ async function holdControl(): Promise<() => void> {
 }
 
 describe('one session, many leases', () => {
+  it('is not shared with who shows the same from another address: the record says from where', async () => {
+    await grant()
+    const one = await lease({ remoteAddress: '10.0.0.1' })
+    const other = await lease({ remoteAddress: '10.0.0.2' })
+    expect(idOf(other)).not.toBe(idOf(one))
+    expect(idOf(await lease({ remoteAddress: '10.0.0.1' }))).toBe(idOf(one))
+    const opened = world.spool.events.filter(({ type }) => type === 'session-opened')
+    expect(opened.map(({ meta }) => (meta as { remoteAddress: string }).remoteAddress)).toEqual([
+      ...['10.0.0.1', '10.0.0.2'],
+    ])
+  })
+
   it('admits once for a thousand that arrive together, and for those that come later', async () => {
     await grant()
     const leases = await Promise.all(Array.from({ length: 1_000 }, () => lease()))
