@@ -8,6 +8,7 @@ export const httpRoutes = {
     path: '/.well-known/jwks.json',
     summary: 'Public keys of the proxies, by which an app verifies who asks',
     access: 'anyone',
+    query: http.jwksQuery,
     response: http.jwks,
   },
   proxyHttpFinish: {

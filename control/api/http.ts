@@ -52,6 +52,8 @@ export const assertionKeyAdded = z.strictObject({
   /** Add it again before. */
   expiresAtMs: names.timeMs,
 })
+/** `domain`: of the group of proxies whose keys are asked for; an app believes no other's. Absent: of all of them. */
+export const jwksQuery = z.strictObject({ domain: text(253).toLowerCase().optional() })
 /** RFC 7517. */
 export const jwks = z.strictObject({
   keys: z.array(

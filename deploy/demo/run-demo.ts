@@ -243,7 +243,7 @@ function readAssertionAt({ controlUrl, adminHome }: Site): ReadAssertion {
   return createReadAssertion({
     audience: `https://${wikiName}.${demoDomain}`,
     issuer: `https://${demoDomain}`,
-    jwksUrl: `${controlUrl}/.well-known/jwks.json`,
+    jwksUrl: `${controlUrl}/.well-known/jwks.json?domain=${demoDomain}`,
     authorityPem: readFileSync(adminHome.files.controlAuthority, 'utf8'),
   })
 }

@@ -293,6 +293,31 @@ describe.each(['embedded', 'postgres'] as const)('apps over the %s store', (engi
       expect(await published()).not.toContain(assertionKeyId(key))
     })
 
+    test('is told apart by domain: a proxy vouches for nobody at the apps of another group', async () => {
+      const { state, realm } = site.running.control
+      await state.query(
+        `insert into proxy_groups (realm, name, domain, created_at_ms) values ($1, 'far', 'far.test', 0)`,
+        [realm],
+      )
+      const far = await site.addProxy('far')
+      const [near, other] = [newKey(), newKey()]
+      await proxy.api.call('proxyAssertionKey', { body: near })
+      await far.api.call('proxyAssertionKey', { body: other })
+      const of = async (domain: string): Promise<boolean[]> => {
+        const path = `/.well-known/jwks.json?domain=${domain}`
+        const { body } = await site.ask({}, 'GET', path)
+        const kids = (body['keys'] as { kid: string }[]).map(({ kid }) => kid)
+        return [near, other].map((key) => kids.includes(assertionKeyId(key)))
+      }
+      expect(await of('FAR.test')).toEqual([false, true])
+      expect(await of('nowhere.test')).toEqual([false, false])
+      const [group] = await state.query<{ domain: string }>(
+        `select domain from proxy_groups where realm = $1 and name = 'default'`,
+        [realm],
+      )
+      expect(await of(group!.domain)).toEqual([true, false])
+    })
+
     test('must be a point of the curve, and brings no private part', async () => {
       const off = { ...newKey(), y: newKey().y }
       expect(await codeOf(proxy.api.call('proxyAssertionKey', { body: off }))).toBe(

@@ -15,10 +15,12 @@ export function httpHandlers(control: Control): Pick<Handlers, HttpRoute> {
   const countKey = createRateLimit({ clock: control.clock, windowMs, ...keysMax })
   let looking: ReturnType<typeof listAssertionKeys> | undefined
   return {
-    jwks() {
+    async jwks(_request, { query: { domain } }) {
       // Anybody may ask: many at a time are answered by one look.
       looking ??= listAssertionKeys(control).finally(() => (looking = undefined))
-      return looking
+      const found = await looking
+      const theirs = found.filter((one) => domain === undefined || one.domain === domain)
+      return { keys: theirs.map(({ key }) => key) }
     },
     proxyHttpFinish: ({ caller }, { body }) => finishApp(control, caller, body),
     async proxyAssertionKey({ caller, remoteAddress }, { body }) {
