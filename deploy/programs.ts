@@ -13,11 +13,10 @@ const preload = join(import.meta.dirname, 'exit-with-parent.ts')
 const controlHeap = ['--initial-heap-size=256']
 
 /**
- * What passes through a proxy is in buffers outside of the heap, which V8 gives back only when it collects. A young generation of two MiB
- * is collected often and at next to no cost; with much more of it the buffers pile up until V8 collects the whole heap, many times a second.
- * With less, what some dozens of requests of HTTP need while they are open is taken for old, and fills the heap.
+ * What passes through a proxy is in buffers outside of the heap, which V8 gives back only when it collects. A young generation of one MiB
+ * is collected often and at next to no cost; with more of it the buffers pile up until V8 collects the whole heap, many times a second.
  */
-const proxyHeap = ['--max-semi-space-size=2']
+const proxyHeap = ['--max-semi-space-size=1']
 
 export interface ProgramSettings {
   /** Of this program alone. */
