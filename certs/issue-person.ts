@@ -25,6 +25,8 @@ export async function issuePersonCertificate(
     demo?: boolean
     /** Begin after this moment (Unix milliseconds), although certificates usually begin a minute early. */
     beginsAfterMs?: number
+    /** End by this moment (Unix milliseconds). */
+    endsByMs?: number
   },
 ): Promise<Issued> {
   return issueLeaf(authority, 'people', {
@@ -43,5 +45,6 @@ export async function issuePersonCertificate(
     validForMs: options.validForMs,
     validForMsMax: personValidForMsMax,
     ...(options.beginsAfterMs === undefined ? {} : { beginsAfterMs: options.beginsAfterMs }),
+    ...(options.endsByMs === undefined ? {} : { endsByMs: options.endsByMs }),
   })
 }

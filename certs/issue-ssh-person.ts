@@ -24,6 +24,8 @@ export async function issueSshPersonCertificate(
     demo: boolean
     /** Begin after this moment (Unix milliseconds). */
     beginsAfterMs?: number
+    /** End by this moment (Unix milliseconds). */
+    endsByMs?: number
     /** Only from these: addresses and CIDR blocks, separated by commas. */
     sourceAddress?: string
   },

@@ -41,6 +41,8 @@ export interface CertificateContent {
   /** Counted from now, milliseconds; at most `validForMsMax`. */
   readonly validForMs: number
   readonly validForMsMax: number
+  /** Unix milliseconds: it ends by this moment, however long it is valid for. */
+  readonly endsByMs?: number
   /** Unix milliseconds: the certificate begins after this moment. For a holder whose earlier certificates count no more. */
   readonly beginsAfterMs?: number
 }
@@ -116,7 +118,7 @@ function validityOf(content: CertificateContent, parent: X509Certificate | undef
     )
   }
   const nowMs = content.clock.wallMs()
-  const endMs = nowMs + content.validForMs
+  const endMs = Math.min(nowMs + content.validForMs, content.endsByMs ?? Infinity)
   // A certificate that outlives its authority would fail in some clients and not in others.
   const parentEndMs = parent === undefined ? endMs : parent.validToDate.getTime()
   if (parentEndMs <= nowMs) {

@@ -35,6 +35,8 @@ export interface SshCertificateContent {
   /** Counted from now, milliseconds; at most `validForMsMax`. */
   readonly validForMs: number
   readonly validForMsMax: number
+  /** Unix milliseconds: it ends by this moment, however long it is valid for. */
+  readonly endsByMs?: number
   /** Unix milliseconds: it begins after this moment. For a holder whose earlier certificates count no more. */
   readonly beginsAfterMs?: number
 }
@@ -125,7 +127,7 @@ function validityOf(content: SshCertificateContent) {
       wholeSeconds(nowMs - earlyMs),
       beginsAfterMs === undefined ? 0 : wholeSeconds(beginsAfterMs) + 1000,
     ),
-    expiresAtMs: wholeSeconds(nowMs + validForMs),
+    expiresAtMs: wholeSeconds(Math.min(nowMs + validForMs, content.endsByMs ?? Infinity)),
   }
 }
 

@@ -11,9 +11,6 @@ export interface SallyRun {
   stderr: string
 }
 
-/** Where compiled code is kept: without it every run would compile all of it again. */
-const { NODE_COMPILE_CACHE } = process.env
-
 /** Runs the real command line to its end. Nothing of the test's own environment but PATH and HOME reaches it. */
 export function runSally(
   commandLine: readonly string[],
@@ -25,7 +22,6 @@ export function runSally(
       env: {
         PATH: process.env['PATH'],
         HOME: process.env['HOME'],
-        ...(NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE }),
         ...(options.home === undefined ? {} : { SALLY_HOME: options.home }),
         ...options.environment,
       },

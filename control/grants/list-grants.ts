@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { Grant, grantsQuery } from '../api/shapes.ts'
 import { nowMs, type Control } from '../control.ts'
-import { pageOf, placeOf } from '../page-of.ts'
+import { readPage } from '../read-page.ts'
 import { notFound } from '../refusals.ts'
 import { grantColumns, viewOf, type GrantRow } from './grant-row.ts'
 
@@ -21,8 +21,11 @@ export async function listGrants(
   query: z.output<typeof grantsQuery>,
 ): Promise<{ items: Grant[]; next: string | null }> {
   const atMs = nowMs(clock)
-  const rows = await state.query<GrantRow>(
-    `select ${grantColumns} from grants
+  return readPage(
+    query,
+    (page) =>
+      state.query<GrantRow>(
+        `select ${grantColumns} from grants
      where realm = $1
        and ($2::uuid is null or person_id = $2)
        and ($3::text is null or person_email = $3)
@@ -30,19 +33,8 @@ export async function listGrants(
        ${conditionOfState[query.state]}
        and ($6::bigint is null or (made_at_ms, id) < ($6, $7::uuid))
      order by made_at_ms desc, id desc limit $8`,
-    [
-      realm,
-      ownerId ?? null,
-      query.person ?? null,
-      query.resource ?? null,
-      atMs,
-      ...placeOf(query),
-      query.limit + 1,
-    ],
-  )
-  return pageOf(
-    rows,
-    query.limit,
+        [realm, ownerId ?? null, query.person ?? null, query.resource ?? null, atMs, ...page],
+      ),
     (row) => viewOf(row, atMs),
     ({ madeAtMs }) => madeAtMs,
   )

@@ -62,17 +62,18 @@ export async function issueForPerson(
   sql: Sql,
   { realm, demo, clock, keys }: Control,
   person: PersonRow,
-  /** `loginId`: the sign-in that it ends with. */
+  /** `login`: the sign-in that it ends with. */
   ask: {
     requestPem: string
     sshPublicKey: string | undefined
     validForMs: number
-    loginId?: string
+    login?: { readonly id: string; readonly endsAtMs: number }
   },
 ): Promise<z.output<typeof certificate>> {
   const content = {
     ...{ realm, personId: person.id, email: person.email, validForMs: ask.validForMs },
     ...{ clock, demo, beginsAfterMs: person.certificatesValidFromMs },
+    ...(ask.login === undefined ? {} : { endsByMs: ask.login.endsAtMs }),
   }
   const issued = await issuePersonCertificate(keys.authorities.people, {
     ...content,
@@ -90,7 +91,7 @@ export async function issueForPerson(
       `insert into certificates (realm, serial, kind, holder_id, issued_at_ms, expires_at_ms, login_id,
          issued_with) values ($1, $2, 'person', $3, $4, $5, $6, $7)`,
       [
-        ...[realm, serial, person.id, notBeforeMs, expiresAtMs, ask.loginId ?? null],
+        ...[realm, serial, person.id, notBeforeMs, expiresAtMs, ask.login?.id ?? null],
         serial === issued.serial ? null : issued.serial,
       ],
     )

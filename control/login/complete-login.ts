@@ -40,7 +40,7 @@ async function completeIn(
     requestPem: attempt.requestPem,
     sshPublicKey: attempt.sshPublicKey ?? undefined,
     validForMs: Math.min(settings.loginMs, settings.personCertificateMs),
-    loginId: row.id,
+    login: row,
   })
   await appendControlAction(sql, control.chain, actorFor(person, remoteAddress), {
     action: 'login.begun',

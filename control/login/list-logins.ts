@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { ListedLogin, loginsQuery } from '../api/login-view.ts'
 import { nowMs, type Control } from '../control.ts'
-import { pageOf, placeOf } from '../page-of.ts'
+import { readPage } from '../read-page.ts'
 import { loginViewOf, type LoginRow } from './login-row.ts'
 
 type ListedRow = Omit<LoginRow, 'personId' | 'refreshingUntilMs' | 'proxyId'> &
@@ -14,8 +14,11 @@ export async function listLogins(
   query: z.output<typeof loginsQuery>,
 ): Promise<{ items: ListedLogin[]; next: string | null }> {
   const atMs = nowMs(clock)
-  const rows = await state.query<ListedRow>(
-    `select l.id, l.issuer, l.auth_time_ms as "authTimeMs", l.acr, l.amr,
+  return readPage(
+    query,
+    (page) =>
+      state.query<ListedRow>(
+        `select l.id, l.issuer, l.auth_time_ms as "authTimeMs", l.acr, l.amr,
        l.begun_at_ms as "begunAtMs", l.ends_at_ms as "endsAtMs", l.ended_at_ms as "endedAtMs",
        l.end_reason as "endReason", l.sealed_refresh_token as "sealedRefreshToken",
        p.email as "personEmail", x.name as "proxyName"
@@ -28,19 +31,8 @@ export async function listLogins(
        and ($4 or (l.ended_at_ms is null and l.ends_at_ms > $5))
        and ($6::bigint is null or (l.begun_at_ms, l.id) < ($6, $7::uuid))
      order by l.begun_at_ms desc, l.id desc limit $8`,
-    [
-      realm,
-      ownerId ?? null,
-      query.person ?? null,
-      query.state === 'all',
-      atMs,
-      ...placeOf(query),
-      query.limit + 1,
-    ],
-  )
-  return pageOf(
-    rows,
-    query.limit,
+        [realm, ownerId ?? null, query.person ?? null, query.state === 'all', atMs, ...page],
+      ),
     (row) => listedOf(row, atMs),
     ({ begunAtMs }) => begunAtMs,
   )

@@ -74,7 +74,7 @@ export async function refreshLogin(
       requestPem,
       sshPublicKey,
       validForMs: Math.min(row.endsAtMs - atMs, settings.personCertificateMs),
-      loginId,
+      login: row,
     })
     await appendControlAction(sql, control.chain, actor, {
       action: 'login.refreshed',

@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { pageQuery, Person } from '../api/shapes.ts'
 import type { Control } from '../control.ts'
-import { pageOf, placeOf } from '../page-of.ts'
+import { readPage } from '../read-page.ts'
 import { personColumns, viewOf, type PersonRow } from './person-row.ts'
 
 /** Oldest first. */
@@ -9,11 +9,16 @@ export async function listPeople(
   { realm, state }: Pick<Control, 'realm' | 'state'>,
   query: z.output<typeof pageQuery>,
 ): Promise<{ items: Person[]; next: string | null }> {
-  const rows = await state.query<PersonRow>(
-    `select ${personColumns} from people
+  return readPage(
+    query,
+    (page) =>
+      state.query<PersonRow>(
+        `select ${personColumns} from people
      where realm = $1 and ($2::bigint is null or (created_at_ms, id) > ($2, $3::uuid))
      order by created_at_ms, id limit $4`,
-    [realm, ...placeOf(query), query.limit + 1],
+        [realm, ...page],
+      ),
+    (row) => viewOf(row),
+    ({ createdAtMs }) => createdAtMs,
   )
-  return pageOf(rows, query.limit, viewOf, ({ createdAtMs }) => createdAtMs)
 }

@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { AccessRequest, requestsQuery } from '../api/request.ts'
 import { nowMs, type Control } from '../control.ts'
-import { pageOf, placeOf } from '../page-of.ts'
+import { readPage } from '../read-page.ts'
 import { notFound } from '../refusals.ts'
 import type { KeptRequest } from './access-request.ts'
 import type { Asker } from './ask.ts'
@@ -40,8 +40,11 @@ export async function listRequests(
   query: z.output<typeof requestsQuery>,
 ): Promise<{ items: AccessRequest[]; next: string | null }> {
   const atMs = nowMs(clock)
-  const rows = await state.query<KeptRequest>(
-    `select ${requestColumns} from requests
+  return readPage(
+    query,
+    (page) =>
+      state.query<KeptRequest>(
+        `select ${requestColumns} from requests
      where realm = $1
        and $2::uuid is not null and $3::text is not null and $4::text[] is not null
        and $5::bigint is not null and $6::boolean is not null
@@ -49,20 +52,8 @@ export async function listRequests(
        ${conditionOfState[query.state]}
        and ($7::bigint is null or (made_at_ms, id) < ($7, $8::uuid))
      order by made_at_ms desc, id desc limit $9`,
-    [
-      realm,
-      viewer.id,
-      viewer.email,
-      [...viewer.groups],
-      atMs,
-      viewer.seesAll,
-      ...placeOf(query),
-      query.limit + 1,
-    ],
-  )
-  return pageOf(
-    rows,
-    query.limit,
+        [realm, viewer.id, viewer.email, [...viewer.groups], atMs, viewer.seesAll, ...page],
+      ),
     (row) => viewOf(row, viewer, atMs),
     ({ madeAtMs }) => madeAtMs,
   )

@@ -306,8 +306,8 @@ describe.each(['embedded', 'postgres'] as const)('requests over the %s store', (
       expect(await issued.api.call('request', { params: { id: request.id } })).toMatchObject({
         mine: 'decide',
       })
-      for (const deciding of [approve(issued, request.id), deny(issued, request.id)]) {
-        await expect(deciding).rejects.toMatchObject({
+      for (const decide of [approve, deny]) {
+        await expect(decide(issued, request.id)).rejects.toMatchObject({
           code: 'not-allowed',
           message: expect.stringMatching(/a sign-in of your own/) as string,
           hint: expect.stringMatching(/sally login.*--oidc-issuer/) as string,
