@@ -47,12 +47,16 @@ const windowMs = 60_000
 /** As for `sally login`: an office may sign in from one address in the morning. */
 const begunMax = { perAddressMax: 60, overallMax: 600 }
 const askedMax = { perAddressMax: 120, overallMax: 1_200 }
+/** The provider has few addresses, and says of each sign-in that it is over. */
+const endedMax = { perAddressMax: 600, overallMax: 6_000 }
 
 export function registerSignIn(pages: FastifyInstance, context: PageContext): void {
   const { control, login, origin } = context
   const { clock } = control
   const countBegun = createRateLimit({ clock, windowMs, ...begunMax })
   const countAsked = createRateLimit({ clock, windowMs, ...askedMax })
+  // Of its own: whoever floods the one must not close the other.
+  const countEnded = createRateLimit({ clock, windowMs, ...endedMax })
 
   pages.get(
     '/sign-in',
@@ -130,7 +134,7 @@ export function registerSignIn(pages: FastifyInstance, context: PageContext): vo
     { config: { page: 'page back-channel-logout' } },
     async (request, reply) => {
       try {
-        countAsked(addressOf(request))
+        countEnded(addressOf(request))
         const { logout_token: token } = read(logoutForm, request.body)
         await acceptBackChannelLogout(login, addressOf(request), token)
         return await reply.status(200).send()

@@ -1,5 +1,6 @@
 /** Attacks on signing a browser in and out: strange browsers, strange links, strange providers, strange tokens. */
 import { randomUUID } from 'node:crypto'
+import { Agent, request } from 'node:https'
 import { importJWK, SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { ownPath } from '../../control/web/own-path.ts'
@@ -250,4 +251,37 @@ test('a logout token of a person ends all their sign-ins, those of sally too', a
     [person!.id],
   )
   expect(live).toEqual([])
+})
+
+test('who floods the way back from the provider does not keep its logouts out, nor the other way round', async () => {
+  const ways = {
+    callback: () => ['GET', `/sign-in/callback?code=abc&state=${randomUUID()}`, ''] as const,
+    logout: () => ['POST', '/sign-in/back-channel-logout', 'logout_token=x'] as const,
+  }
+  // Each from an address of its own, so that no other test pays for it.
+  for (const [localAddress, flooded, other] of [
+    ['127.0.0.2', 'callback', 'logout'],
+    ['127.0.0.3', 'logout', 'callback'],
+  ] as const) {
+    const agent = new Agent({ keepAlive: true, maxSockets: 8, localAddress })
+    const send = (way: keyof typeof ways): Promise<number | undefined> =>
+      new Promise((resolve, reject) => {
+        const [method, path, body] = ways[way]()
+        const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+        const ca = apps.site.running.control.keys.authorities.control.certificatePem
+        const outgoing = request(new URL(path, apps.url), { method, agent, ca, headers })
+        outgoing.on('response', (response) => {
+          response.resume().on('end', () => resolve(response.statusCode))
+        })
+        outgoing.on('error', reject)
+        outgoing.end(body)
+      })
+    let statuses: (number | undefined)[] = []
+    for (let round = 0; round < 50 && !statuses.includes(429); round += 1) {
+      statuses = await Promise.all(Array.from({ length: 40 }, () => send(flooded)))
+    }
+    expect(statuses, flooded).toContain(429)
+    expect(await send(other), other).toBe(other === 'logout' ? 400 : 403)
+    agent.destroy()
+  }
 })
