@@ -84,6 +84,8 @@ export const toControl = z.discriminatedUnion('kind', [
   }),
   /** Everything up to `position` is applied, and on disk. */
   z.strictObject({ kind: z.literal('applied'), position: z.int().nonnegative() }),
+  /** What time has control? Answered at once, so that the way there and back bounds how far the clocks are apart. */
+  z.strictObject({ kind: z.literal('time'), requestId: z.int().nonnegative() }),
   /** May this person open this session now? Asked for every session, also for ones that will be refused. */
   z.strictObject({
     kind: z.literal('confirm'),
@@ -153,6 +155,12 @@ export const toProxy = z.discriminatedUnion('kind', [
     position: z.int().nonnegative(),
     /** Signed lease; see tokens.ts. */
     lease: z.string().max(4_096),
+  }),
+  /** The answer to `time`. */
+  z.strictObject({
+    kind: z.literal('time'),
+    requestId: z.int().nonnegative(),
+    controlTimeMs: timeMs,
   }),
   z.strictObject({
     kind: z.literal('confirmed'),

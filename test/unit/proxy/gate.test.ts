@@ -182,6 +182,12 @@ describe('admission', () => {
     expect((await refusal(world.admit())).code).toBe('clock-skew')
     world.clock.skewWall(2_500)
     await world.admit()
+    // Late, as far as anybody can tell, until an answer says that it is not.
+    world.controlClock.reset()
+    world.controlClock.sample(world.clock.wallMs() - 60_000)
+    await world.admit()
+    world.controlClock.sample(world.clock.wallMs() - 60_000, world.clock.monotonicMs() - 5)
+    expect((await refusal(world.admit())).code).toBe('clock-skew')
   })
 
   it('refuses strangers without filling the spool', async () => {
