@@ -68,6 +68,12 @@ test('a token of ours never reaches an app, although something else was evidence
     expect(await send(`${ours}Authorization: ${value}\r\n`)).toBe(200)
     expect(site.reached.at(-1)!.raw.join()).not.toContain(other)
   }
+  // As git, and others that know names and passwords alone, would send it.
+  const pair = Buffer.from(`anybody:${other}`).toString('base64')
+  for (const scheme of ['Basic', 'basic ', 'Basic\t']) {
+    expect(await send(`${ours}Authorization: ${scheme} ${pair}\r\n`)).toBe(200)
+    expect(site.reached.at(-1)!.headers.authorization).toBeUndefined()
+  }
   expect(await send(`${ours}Authorization: Basic YTpi\r\n`)).toBe(200)
   expect(site.reached.at(-1)!.headers.authorization).toBe('Basic YTpi')
 })

@@ -1,5 +1,5 @@
 import type { Exchange } from '../wire.ts'
-import { fieldTokens, fieldValues, isFieldName, isFieldValue } from '../wire/fields.ts'
+import { fieldValues, isFieldName, isFieldValue } from '../wire/fields.ts'
 import { HttpRefusal, malformed } from '../wire/refusal.ts'
 import { parseAuthority } from './authority.ts'
 
@@ -58,8 +58,8 @@ export function checkRequest(
   if (pathEncodingPattern.test(path)) {
     throw malformed('the path holds a backslash, a zero byte or an escape that is none')
   }
-  const expected = fieldTokens(exchange.headers, 'expect')
-  if (expected.some((each) => each !== '100-continue')) {
+  const expected = fieldValues(exchange.headers, 'expect')
+  if (expected.some((each) => each.trim().toLowerCase() !== '100-continue')) {
     throw new HttpRefusal(417, 'unsupported-feature', 'nothing but 100-continue can be expected')
   }
   return { ...checkAuthority(exchange, serverName, domain), path }

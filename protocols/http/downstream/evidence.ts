@@ -12,8 +12,16 @@ export const visitCookiePrefix = '__Host-sallyport-visit-'
 /** The form of an API token: whoever sends one in `Authorization` means us. */
 const apiToken = /^spa_[A-Za-z0-9_-]{32}$/
 /** One of ours, wherever it stands: no app is to see it, whatever else was evidence. */
-export const holdsApiToken = /spa_[A-Za-z0-9_-]{32}/
+const holdsApiToken = /spa_[A-Za-z0-9_-]{32}/
+const basic = /^Basic[\t ]+([A-Za-z0-9+/]+={0,2})$/i
 const bearer = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i
+
+/** Whether an `Authorization` holds a token of ours; programs that know names and passwords alone send it as one of them (RFC 7617). */
+export function showsApiToken(authorization: string): boolean {
+  if (holdsApiToken.test(authorization)) return true
+  const pair = basic.exec(authorization)?.[1]
+  return pair !== undefined && holdsApiToken.test(Buffer.from(pair, 'base64').toString('latin1'))
+}
 
 export interface Shown {
   readonly evidence: Evidence
@@ -63,13 +71,17 @@ function isOwnDoing(headers: RawHeaders, authority: string): boolean {
   return origin === undefined || origin === `https://${authority.replace(/:443$/, '')}`
 }
 
+/** Browsers keep 180 for a host. Strangers may send a head that is nothing else. */
+const cookiesMax = 1_000
+
 /**
- * Name and value of every cookie, as sent (RFC 6265, 4.2.1). HTTP/2 may send each in a field of its own. Only blanks and tabs are around them:
- * to browsers a name that begins with any other space is another name, which other hosts may set.
+ * Name and value of every cookie, as sent (RFC 6265, 4.2.1), of the first thousand. HTTP/2 may send each in a field of its own. Only blanks and
+ * tabs are around them: to browsers a name that begins with any other space is another name, which other hosts may set.
  */
 export function cookiesOf(headers: RawHeaders): [string, string][] {
   return fieldValues(headers, 'cookie')
-    .flatMap((line) => line.split(';'))
+    .join(';')
+    .split(';', cookiesMax)
     .map((pair) => {
       const at = pair.indexOf('=')
       if (at < 0) return ['', withoutBlanks(pair)]

@@ -43,6 +43,11 @@ const secretWords = new Set([
 const secretParts = /token|secret|passw|apikey|signature|credential/
 const wordEnds = /[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/
 
+/** A token of ours, whatever it is a value of. */
+const ownToken = /spa_[A-Za-z0-9_-]{32}/
+/** One of ours, or a JWT. */
+const isToken = /^(?:spa_[A-Za-z0-9_-]{32}|eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2,4})$/
+
 /**
  * A target of origin form with the values of secret parameters left out; `own` are further names, lower case. Everything else stays as it
  * is, byte for byte. What has no `=` is left out whole where it looks like a token itself.
@@ -54,9 +59,11 @@ export function redactQuery(target: string, own: readonly string[]): string {
   let changed = false
   const parts = query.split(/([&;?])/).map((part) => {
     const at = part.indexOf('=')
-    if (at < 0 || at === part.length - 1) return part
-    if (!isSecretName(decode(part.slice(0, at)), own)) return part
+    if (at < 0 ? !isToken.test(part) : at === part.length - 1) return part
+    if (at >= 0 && !ownToken.test(part) && !isSecretName(decode(part.slice(0, at)), own))
+      return part
     changed = true
+    if (at < 0) return redactedValue
     return `${part.slice(0, at + 1)}${redactedValue}`
   })
   return changed ? `${target.slice(0, mark + 1)}${parts.join('')}` : target

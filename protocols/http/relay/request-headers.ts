@@ -1,4 +1,4 @@
-import { evidenceHeader, holdsApiToken, sessionCookie } from '../downstream/evidence.ts'
+import { evidenceHeader, sessionCookie, showsApiToken } from '../downstream/evidence.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import { dashed, fieldTokens, isOfOneHop } from '../wire/fields.ts'
 
@@ -54,8 +54,7 @@ export function requestHeaders(headers: RawHeaders, from: Provenance): string[] 
     }
   }
   if (cookies !== '') passing.push('cookie', cookies)
-  if (from.mayTrail && fieldTokens(headers, 'te').includes('trailers'))
-    passing.push('te', 'trailers')
+  if (from.mayTrail && fieldTokens(headers, 'te').has('trailers')) passing.push('te', 'trailers')
   passing.push('sallyport-assertion', from.assertion)
   passing.push('x-forwarded-for', from.remoteAddress, 'x-forwarded-proto', 'https')
   passing.push('x-forwarded-host', from.authority, 'x-forwarded-port', String(from.port))
@@ -63,7 +62,7 @@ export function requestHeaders(headers: RawHeaders, from: Provenance): string[] 
 }
 
 function isForbidden(name: string, value: string, from: Provenance): boolean {
-  if (name === 'authorization') return from.withoutAuthorization || holdsApiToken.test(value)
+  if (name === 'authorization') return from.withoutAuthorization || showsApiToken(value)
   return notPassed.has(name) || notPassedFamilies.test(name)
 }
 

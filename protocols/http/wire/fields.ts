@@ -35,19 +35,21 @@ export function fieldValue(headers: RawHeaders, name: string): string | undefine
   return undefined
 }
 
-/** The elements of a comma-separated field, in lower case. */
-export function fieldTokens(headers: RawHeaders, name: string): readonly string[] {
+/** The elements of a comma-separated field, in lower case. Each once: as many as fit into a head are looked at for each of its fields. */
+export function fieldTokens(headers: RawHeaders, name: string): ReadonlySet<string> {
   const values = fieldValues(headers, name)
   if (values.length === 0) return noTokens
-  return values
-    .join(',')
-    .toLowerCase()
-    .split(',')
-    .map((each) => each.trim())
-    .filter((each) => each !== '')
+  return new Set(
+    values
+      .join(',')
+      .toLowerCase()
+      .split(',')
+      .map((each) => each.trim())
+      .filter((each) => each !== ''),
+  )
 }
 
-const noTokens: readonly string[] = []
+const noTokens: ReadonlySet<string> = new Set()
 
 /** Those of one hop (RFC 9110, 7.6.1), and what says where a body ends (RFC 9112, 6). */
 const ofOneHop = new Set([
@@ -57,8 +59,8 @@ const ofOneHop = new Set([
 ])
 
 /** Whether a field concerns one hop only; `named` are the options of its `Connection`. */
-export function isOfOneHop(name: string, named: readonly string[]): boolean {
-  return ofOneHop.has(name) || (named.length > 0 && named.includes(name))
+export function isOfOneHop(name: string, named: ReadonlySet<string>): boolean {
+  return ofOneHop.has(name) || named.has(name)
 }
 
 /** Names in lower case. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { redactQuery } from '../../../protocols/http/observe/redact-query.ts'
-import { compileGlob, matchesGlob } from '../../../protocols/http/relay/glob.ts'
+import { compileGlob, matchesEverywhere, matchesGlob } from '../../../protocols/http/relay/glob.ts'
 import { compileRules, isAllowed } from '../../../protocols/http/relay/rules.ts'
 import { levels } from '../../../protocols/session.ts'
 
@@ -72,6 +72,10 @@ test.each([
   ['/a?keyword=x&monkey=y', '/a?keyword=x&monkey=y'],
   ['/a?PATIENT=x', '/a?PATIENT=[redacted]'],
   ['/a?token=', '/a?token='],
+  [`/a?q=spa_${'a'.repeat(32)}&b`, '/a?q=[redacted]&b'],
+  [`/a?spa_${'a'.repeat(32)}`, '/a?[redacted]'],
+  ['/a?eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln&b=c', '/a?[redacted]&b=c'],
+  ['/a?eyJust-a-word&b=c', '/a?eyJust-a-word&b=c'],
 ])('%s is recorded as %s', (target, recorded) => {
   expect(redactQuery(target, ['patient'])).toBe(recorded)
 })
@@ -84,6 +88,39 @@ test('a path made to be hard to match is matched at once', () => {
   expect(hard.needOf('GET', '/a/b'.repeat(2_000))).toBe('read')
   expect(hard.needOf('GET', `/${'a'.repeat(8_000)}`)).toBe('read')
   expect(hard.needOf('GET', `/${'a'.repeat(8_000)}b`)).toBe('deny')
+})
+
+// Each of these took between half a second and a second once: whoever might read could stop the proxy, and every cut with it.
+test('many paths made to be hard to match are matched at once', () => {
+  const hard = compileRules([{ path: '/files/**.php*x', needs: 'deny' }])
+  const dots = `/${'.'.repeat(8_000)}`
+  for (let times = 0; times < 40; times++) {
+    expect(hard.needOf('GET', `${dots}y`)).toBe('read')
+    expect(hard.needOf('GET', `/${'%20'.repeat(2_600)}y`)).toBe('read')
+    expect(hard.needOf('GET', `/files/${'.php'.repeat(1_900)};`)).toBe('read')
+  }
+  expect(hard.needOf('GET', `/files/${'.php'.repeat(1_900)}x`)).toBe('deny')
+  expect(hard.needOf('GET', `/files/${'.php/'.repeat(1_500)}.php-x`)).toBe('deny')
+  expect(hard.needOf('GET', '/files/a.phpx . .')).toBe('deny')
+})
+
+test('a glob is matched alike in both ways', () => {
+  let seed = 7
+  const pick = (letters: string): string =>
+    letters[(seed = (seed * 48_271) % 2_147_483_647) % letters.length]!
+  const text = (letters: string, length: number): string =>
+    Array.from({ length }, () => pick(letters)).join('')
+  const asRegExp = (glob: string): RegExp =>
+    new RegExp(
+      `^${glob.replaceAll('**', '\u0001').replaceAll('*', '[^/]*').replaceAll('\u0001', '.*')}$`,
+    )
+  for (let times = 0; times < 3_000; times++) {
+    const glob = `**${text('ab/*', 4)}*${text('ab/*', 3)}`
+    const path = text('aaab/', 40)
+    const ways = [matchesGlob, matchesEverywhere].map((way) => way(compileGlob(glob), path))
+    const expected = asRegExp(glob).test(path)
+    expect([glob, path, ...ways]).toEqual([glob, path, expected, expected])
+  }
 })
 
 test.each([
