@@ -16,7 +16,7 @@ const controlHeap = ['--initial-heap-size=256']
  * What passes through a proxy is in buffers outside of the heap, which V8 gives back only when it collects. A young generation of one MiB
  * is collected often and at next to no cost; with more of it the buffers pile up until V8 collects the whole heap, many times a second.
  */
-const proxyHeap = ['--max-semi-space-size=1']
+const proxyHeap = ['--max-semi-space-size=4']
 
 export interface ProgramSettings {
   /** Of this program alone. */

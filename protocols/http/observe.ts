@@ -57,7 +57,13 @@ function pathOf(target: string, charactersMax: number | undefined): string {
 /** An outcome to be filled in. */
 export function startOutcome(): Outcome {
   return {
-    ...{ status: 'ok', rows: -1, bytesUp: 0, bytesDown: 0, durationUs: 0 },
-    ...{ tag: '', errorCode: '', errorText: '' },
+    status: 'ok',
+    rows: -1,
+    bytesUp: 0,
+    bytesDown: 0,
+    durationUs: 0,
+    tag: '',
+    errorCode: '',
+    errorText: '',
   }
 }

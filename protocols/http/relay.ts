@@ -3,6 +3,7 @@ import type { Writable } from 'node:stream'
 import type { Outcome } from '../activity.ts'
 import type { Host } from '../engine.ts'
 import type { Timer } from '../kit/clock.ts'
+import { remember } from '../kit/remember.ts'
 import { toSallyportError, type SallyportError } from '../kit/errors.ts'
 import type { ActivityId, Cut, HttpTerms, Session } from '../session.ts'
 import { answerRefusal } from './downstream/answer.ts'
@@ -76,8 +77,10 @@ export function appRequestOf(
     target: exchange.target,
     authority: asked.authority,
     headers: requestHeaders(exchange.headers, {
-      ...{ assertion: held.session.assertion(), remoteAddress },
-      ...{ authority: asked.authority, port: asked.port },
+      assertion: held.session.assertion(),
+      remoteAddress,
+      authority: asked.authority,
+      port: asked.port,
       withoutAuthorization: usesAuthorization || setsAuthorization(terms),
       mayTrail: terms.version === '2',
     }),
@@ -242,11 +245,16 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     this.#outcome.tag = String(status)
     if (status >= 400) this.#outcome.status = 'error'
     const passing = responseHeaders(headers)
-    passing.push(...warningHeaders(this.#session))
+    if (this.#session.warning !== undefined) passing.push(...warningHeaders(this.#session))
     const mayTrail = this.#terms.version === '2' || announcesTrailers(headers)
     // What is left of a body that the app does not wait for.
     const last = exchange.body !== undefined && !exchange.source.readableEnded
-    exchange.head(status, passing, { ...statusTextOf(statusText), mayTrail, last, isWhole })
+    exchange.head(status, passing, {
+      statusText: statusTextOf(statusText),
+      mayTrail,
+      last,
+      isWhole,
+    })
     flushSoon(exchange)
   }
 
@@ -352,7 +360,9 @@ export function reportRequest(
 ): ActivityId {
   const { session } = held
   const source = new RequestSource({
-    ...{ method: exchange.method, target: exchange.target, upstream: session.upstream },
+    method: exchange.method,
+    target: exchange.target,
+    upstream: session.upstream,
     redactedParameters: terms.redactedParameters,
   })
   if (source.target.length > limits.inlineTextBytesMax) {
@@ -380,6 +390,4 @@ export function isStatus(status: number): boolean {
 }
 
 /** A reason phrase that may be said again (RFC 9112, 4). */
-function statusTextOf(statusText: string): { statusText?: string } {
-  return /^[\t -~]{1,200}$/.test(statusText) ? { statusText } : {}
-}
+const statusTextOf = remember((text) => (/^[\t -~]{1,200}$/.test(text) ? text : ''), 64)

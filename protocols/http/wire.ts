@@ -49,6 +49,7 @@ export interface Exchange {
   end(trailers?: RawHeaders): void
   /** Breaks the answer off so that nobody takes it for whole: the connection ends (HTTP/1), the stream is reset (HTTP/2). */
   abandon(): void
+  /** The listener that came last. */
   onDrain(listener: () => void): void
   /** Once, when the answer is over or the client is gone. */
   onClose(listener: () => void): void
@@ -57,6 +58,7 @@ export interface Exchange {
 }
 
 export interface AnswerHead {
+  /** None: the usual one of the status. */
   readonly statusText?: string
   readonly mayTrail?: boolean
   readonly last?: boolean

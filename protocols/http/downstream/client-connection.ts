@@ -2,7 +2,9 @@ import type { Socket } from 'node:net'
 import type { Gate, Host } from '../../engine.ts'
 import type { Timer } from '../../kit/clock.ts'
 import type { Greeted } from '../downstream.ts'
+import type { RawHeaders } from '../upstream/app.ts'
 import type { Exchange } from '../wire.ts'
+import { fieldValue } from '../wire/fields.ts'
 import { HttpRefusal } from '../wire/refusal.ts'
 import type { Asked } from './check.ts'
 import type { Shown } from './evidence.ts'
@@ -10,6 +12,8 @@ import { HeldLease } from './held-lease.ts'
 
 /** Leases of one connection: a browser has one per app, and TLS binds a connection to one app. */
 const leasesMax = 16
+/** What a client may say of itself; the rest is left out. */
+const agentCharactersMax = 200
 
 /** What requests of one connection share: who is there, and what the gate said to it. */
 export class ClientConnection {
@@ -38,7 +42,7 @@ export class ClientConnection {
     shown: Shown,
     asked: Asked,
     wanted: string,
-    agent: () => string,
+    headers: RawHeaders,
   ): HeldLease | Promise<HeldLease> {
     const key = `${asked.resource} ${wanted} ${shown.key}`
     const found = this.#found(key)
@@ -48,7 +52,7 @@ export class ClientConnection {
       return found
     }
     if (!isStale && this.#leases.size >= leasesMax) this.#makeRoom()
-    const held = this.#admit(shown, asked, wanted, agent)
+    const held = this.#admit(shown, asked, wanted, headers)
     this.#leases.set(key, held)
     held
       .then(
@@ -83,9 +87,9 @@ export class ClientConnection {
     { evidence }: Shown,
     { resource }: Asked,
     wanted: string,
-    agent: () => string,
+    headers: RawHeaders,
   ): Promise<HeldLease> {
-    const application = agent()
+    const application = (fieldValue(headers, 'user-agent') ?? '').slice(0, agentCharactersMax)
     const session = await this.gate.lease({
       ...{ evidence, protocol: 'http', resource, wanted },
       ...{ remoteAddress: this.remoteAddress, remotePort: this.remotePort },

@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream'
 import type { Host } from '../../engine.ts'
-import type { Cut, Session } from '../../session.ts'
+import type { Cut, HttpRule, Session } from '../../session.ts'
 import { countRequests, type RequestCounter } from '../relay/request-counter.ts'
 import { compileRules, type LevelRules } from '../relay/rules.ts'
 
@@ -9,6 +9,18 @@ export interface Leaseholder {
   cut(cut: Cut): void
   /** As `Session.onDrain`: `target` may be forwarded to again; undefined: whatever need not drain itself. */
   drained?(target: Writable | undefined): void
+}
+
+const rulesKey = Symbol('rules of a session')
+
+class SessionRules implements Disposable {
+  readonly rules: LevelRules
+
+  constructor(rules: readonly HttpRule[]) {
+    this.rules = compileRules(rules)
+  }
+
+  [Symbol.dispose](): void {}
 }
 
 /**
@@ -33,7 +45,7 @@ export class HeldLease {
     this.sinceMs = host.clock.monotonicMs()
     const { http } = session
     if (http === undefined) throw new Error('a session of another protocol')
-    this.rules = compileRules(http.rules)
+    this.rules = session.keep(rulesKey, () => new SessionRules(http.rules)).rules
     this.counter = countRequests(session, http.limits, host.clock)
     session.opened((line) => {
       for (const listener of this.#listeners) listener(line)

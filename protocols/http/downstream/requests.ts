@@ -18,19 +18,15 @@ import { beginVisit, refuseOwnPath, serveOwnPath } from './own-paths.ts'
 import { answerCut, openLink, pageOf } from './refusal-words.ts'
 import { isOwnPath } from './return-path.ts'
 
-/** What a client may say of itself; the rest is left out. */
-const agentCharactersMax = 200
-
 /** Handles one request. Never throws and never rejects. `open` is there where a WebSocket is asked for. */
 export function handleRequest(
   exchange: Exchange,
   connection: ClientConnection,
   open?: OpenWebSocket,
 ): void {
-  const { greeted, host } = connection
   let asked: Asked
   try {
-    asked = checkRequest(exchange, greeted.serverName, host.domain)
+    asked = checkRequest(exchange, connection.greeted.serverName, connection.host.domain)
   } catch (error) {
     logRefusal(connection, error)
     answerRefusal(exchange, toSallyportError(error))
@@ -40,57 +36,93 @@ export function handleRequest(
     logRefusal(connection, refusal)
     answerRefusal(exchange, refusal)
   })
-  if (exchange.hasBegun) return
-  const shown = findEvidence(exchange.headers, greeted.certificate, asked.authority)
-  const wanted = wantedOf(exchange)
-  const agent = (): string =>
-    (fieldValue(exchange.headers, 'user-agent') ?? '').slice(0, agentCharactersMax)
-  const lease = (): HeldLease | Promise<HeldLease> => connection.lease(shown, asked, wanted, agent)
-  const at = async (level: Level): Promise<HeldLease> =>
-    connection.lease(shown, asked, level, agent)
-  if (isOwnPath(asked.path)) {
-    serveOwnPath(exchange, asked, connection, lease).catch((error: unknown) => {
-      logRefusal(connection, error)
-      refuseOwnPath(exchange, error)
-    })
-    return
+  if (!exchange.hasBegun) new CheckedRequest(exchange, asked, connection, open).start()
+}
+
+/** A request about which nothing is in doubt but who asks. */
+class CheckedRequest {
+  readonly #exchange: Exchange
+  readonly #asked: Asked
+  readonly #connection: ClientConnection
+  readonly #open: OpenWebSocket | undefined
+  readonly #shown: Shown
+
+  constructor(
+    exchange: Exchange,
+    asked: Asked,
+    connection: ClientConnection,
+    open: OpenWebSocket | undefined,
+  ) {
+    this.#exchange = exchange
+    this.#asked = asked
+    this.#connection = connection
+    this.#open = open
+    this.#shown = findEvidence(exchange.headers, connection.greeted.certificate, asked.authority)
   }
-  const relay = (held: HeldLease): void => {
-    if (exchange.isOver || exchange.hasBegun) return
-    const { ended } = held
-    if (ended !== undefined) {
-      answerCut(exchange, ended, asked, held)
+
+  start(): void {
+    const exchange = this.#exchange
+    if (isOwnPath(this.#asked.path)) {
+      const lease = (): HeldLease | Promise<HeldLease> => this.#lease(wantedOf(exchange))
+      serveOwnPath(exchange, this.#asked, this.#connection, lease).catch((error: unknown) => {
+        logRefusal(this.#connection, error)
+        refuseOwnPath(exchange, error)
+      })
       return
     }
-    const { remoteAddress } = connection
-    const { usesAuthorization } = shown
-    const given: Admitted = { exchange, asked, held, host, remoteAddress, usesAuthorization }
-    if (open === undefined) relayRequest(given)
-    else relayUpgrade(given, open)
+    let held: HeldLease | Promise<HeldLease>
+    try {
+      held = this.#lease(wantedOf(exchange))
+    } catch (error) {
+      this.#refuse(error)
+      return
+    }
+    // Without a detour where the lease is there: this is every request but a connection's first.
+    if (held instanceof Promise) {
+      held.then((lease) => this.#admit(lease)).catch((error: unknown) => this.#refuse(error))
+    } else {
+      this.#admit(held)
+    }
   }
-  const admitted = (held: HeldLease): void => {
-    const level = otherLevel(exchange, asked, shown, held)
+
+  #lease(wanted: Level | ''): HeldLease | Promise<HeldLease> {
+    return this.#connection.lease(this.#shown, this.#asked, wanted, this.#exchange.headers)
+  }
+
+  #admit(held: HeldLease): void {
+    const level = otherLevel(this.#exchange, this.#asked, this.#shown, held)
     if (level === undefined) {
-      relay(held)
+      this.#relay(held)
       return
     }
     // Whoever has it no more is told what the lease that they have is for.
-    at(level).then(relay, () => relay(held))
+    const at = async (): Promise<HeldLease> => this.#lease(level)
+    at().then(
+      (other) => this.#relay(other),
+      () => this.#relay(held),
+    )
   }
-  const refused = (error: unknown): void => {
-    logRefusal(connection, error)
-    void refuse(exchange, asked, connection, shown, toSallyportError(error))
+
+  #relay(held: HeldLease): void {
+    const exchange = this.#exchange
+    if (exchange.isOver || exchange.hasBegun) return
+    const { ended } = held
+    if (ended !== undefined) {
+      answerCut(exchange, ended, this.#asked, held)
+      return
+    }
+    const { host, remoteAddress } = this.#connection
+    const { usesAuthorization } = this.#shown
+    const asked = this.#asked
+    const given: Admitted = { exchange, asked, held, host, remoteAddress, usesAuthorization }
+    if (this.#open === undefined) relayRequest(given)
+    else relayUpgrade(given, this.#open)
   }
-  let held: HeldLease | Promise<HeldLease>
-  try {
-    held = lease()
-  } catch (error) {
-    refused(error)
-    return
+
+  #refuse(error: unknown): void {
+    logRefusal(this.#connection, error)
+    void refuse(this.#exchange, this.#asked, this.#connection, this.#shown, toSallyportError(error))
   }
-  // Without a detour where the lease is there: this is every request but a connection's first.
-  if (held instanceof Promise) held.then(admitted).catch(refused)
-  else admitted(held)
 }
 
 /** Who is not let in: a browser that opens a page is sent to sign in, everybody else is told. Never rejects. */

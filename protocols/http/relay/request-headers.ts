@@ -1,4 +1,5 @@
 import { evidenceHeader, sessionCookie, showsApiToken } from '../downstream/evidence.ts'
+import { remember } from '../../kit/remember.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import { dashed, fieldTokens, isOfOneHop } from '../wire/fields.ts'
 
@@ -49,7 +50,7 @@ export function requestHeaders(headers: RawHeaders, from: Provenance): string[] 
     if (name === 'cookie') {
       const kept = withoutOwn(value)
       if (kept !== '') cookies += cookies === '' ? kept : `; ${kept}`
-    } else if (!isOfOneHop(name, named) && !isForbidden(dashed(name), value, from)) {
+    } else if (!isOfOneHop(name, named) && !isForbidden(name, value, from)) {
       passing.push(name, value)
     }
   }
@@ -62,9 +63,16 @@ export function requestHeaders(headers: RawHeaders, from: Provenance): string[] 
 }
 
 function isForbidden(name: string, value: string, from: Provenance): boolean {
-  if (name === 'authorization') return from.withoutAuthorization || showsApiToken(value)
-  return notPassed.has(name) || notPassedFamilies.test(name)
+  const kind = kindOf(name)
+  if (kind !== 'authorization') return kind === 'forbidden'
+  return from.withoutAuthorization || showsApiToken(value)
 }
+
+const kindOf = remember((name): 'authorization' | 'forbidden' | 'passing' => {
+  const read = dashed(name)
+  if (read === 'authorization') return 'authorization'
+  return notPassed.has(read) || notPassedFamilies.test(read) ? 'forbidden' : 'passing'
+}, 1_024)
 
 /** A Cookie field without the proxy's own. */
 function withoutOwn(value: string): string {

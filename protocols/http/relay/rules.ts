@@ -1,3 +1,4 @@
+import { remember } from '../../kit/remember.ts'
 import { levels, type HttpRule, type Level } from '../../session.ts'
 import { compileGlob, matchesGlob } from './glob.ts'
 
@@ -14,6 +15,10 @@ function needOfMethod(method: string): Level {
       return 'write'
   }
 }
+
+/** Paths of an app that are asked for again and again. */
+const pathsMax = 256
+const methodsMax = 8
 
 /** Rules made ready: the globs are read once per session. */
 export interface LevelRules {
@@ -46,12 +51,17 @@ export function compileRules(rules: readonly HttpRule[]): LevelRules {
       matchesGlob(inAnyCase, lower) || matchesGlob(inAnyCase, other)
     return compiled.find((rule) => isFor(rule, method) && fits(rule))?.needs ?? needOfMethod(method)
   }
+  const highest = (method: string, path: string): Level | 'deny' => {
+    const needs = formsOf(path).flatMap((form) => [asSent(method, form), asLikely(method, form)])
+    return needs.reduce((one, other) => (rank(other) > rank(one) ? other : one))
+  }
+  const byMethod = remember(
+    (method) => ({ needOf: remember((path) => highest(method, path), pathsMax) }),
+    methodsMax,
+  )
   return {
-    needOf(method, path) {
-      if (compiled.length === 0) return needOfMethod(method)
-      const needs = formsOf(path).flatMap((form) => [asSent(method, form), asLikely(method, form)])
-      return needs.reduce((one, other) => (rank(other) > rank(one) ? other : one))
-    },
+    needOf: (method, path) =>
+      compiled.length === 0 ? needOfMethod(method) : byMethod(method).needOf(path),
   }
 }
 

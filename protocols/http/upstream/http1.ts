@@ -127,14 +127,8 @@ class Exchange implements Dispatcher.DispatchHandler, AppCall {
     if (this.#isOver) return
     const headers = ['host', host, ...fields]
     if (typeof body === 'number' && body > 0) headers.push('content-length', String(body))
-    pool.dispatch(
-      {
-        ...{ method, path: target, headers },
-        body: this.#source ?? null,
-        ...(this.#upgrade === undefined ? {} : { upgrade: 'websocket' }),
-      },
-      this,
-    )
+    const upgrade = this.#upgrade === undefined ? null : 'websocket'
+    pool.dispatch({ method, path: target, headers, body: this.#source ?? null, upgrade }, this)
   }
 
   resume(): void {

@@ -6,7 +6,8 @@ import { dashed } from '../wire/fields.ts'
 /** What a library kept of an answer. Latin-1 (RFC 9110, 5.5), without the blanks around values. */
 export function rawHeadersOf(kept: readonly (Buffer | string)[] | null | undefined): string[] {
   const headers: string[] = []
-  for (const part of kept ?? []) {
+  if (kept === null || kept === undefined) return headers
+  for (const part of kept) {
     headers.push((typeof part === 'string' ? part : part.toString('latin1')).trim())
   }
   return headers

@@ -1,13 +1,31 @@
 /** Fields of a head, as flat lists of names and values (RFC 9110, chapters 5 and 7.6.1). */
+import { remember } from '../../kit/remember.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 
 const token = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
 // oxlint-disable-next-line no-control-regex -- these are what may not be in it
 const badValue = /[\u0000-\u0008\u000a-\u001f\u007f\u0100-\uffff]/
 
+interface FieldName {
+  readonly lower: string
+  readonly isProper: boolean
+  readonly dashed: string
+}
+
+/** Every request and answer brings the same few names. */
+const fieldName = remember((name): FieldName => {
+  const lower = name.toLowerCase()
+  return { lower, isProper: token.test(name), dashed: dashedOf(lower) }
+}, 1_024)
+
 /** A name of RFC 9110, 5.1, in lower case. */
 export function isFieldName(name: string): boolean {
-  return token.test(name)
+  return fieldName(name).isProper
+}
+
+/** In lower case; the same string for the same name. */
+export function lowerName(name: string): string {
+  return fieldName(name).lower
 }
 
 /** A value of RFC 9110, 5.5: no control character, no line end. */
@@ -17,6 +35,10 @@ export function isFieldValue(value: string): boolean {
 
 /** How servers read a name that make one variable of `x-name` and `x_name` (RFC 3875, 4.1.18). Given in lower case. */
 export function dashed(name: string): string {
+  return fieldName(name).dashed
+}
+
+function dashedOf(name: string): string {
   return /[^a-z0-9-]/.test(name) ? name.replaceAll(/[^a-z0-9]/g, '-') : name
 }
 
@@ -37,10 +59,10 @@ export function fieldValue(headers: RawHeaders, name: string): string | undefine
 
 /** The elements of a comma-separated field, in lower case. Each once: as many as fit into a head are looked at for each of its fields. */
 export function fieldTokens(headers: RawHeaders, name: string): ReadonlySet<string> {
-  const values = fieldValues(headers, name)
-  if (values.length === 0) return noTokens
+  const first = fieldValue(headers, name)
+  if (first === undefined) return noTokens
   return new Set(
-    values
+    fieldValues(headers, name)
       .join(',')
       .toLowerCase()
       .split(',')
@@ -66,6 +88,6 @@ export function isOfOneHop(name: string, named: ReadonlySet<string>): boolean {
 /** Names in lower case. */
 export function lowerNames(raw: readonly string[]): string[] {
   const headers = raw.slice()
-  for (let at = 0; at < headers.length; at += 2) headers[at] = headers[at]!.toLowerCase()
+  for (let at = 0; at < headers.length; at += 2) headers[at] = lowerName(headers[at]!)
   return headers
 }

@@ -140,6 +140,8 @@ class Http1Exchange implements Exchange {
   readonly #closeListeners: (() => void)[] = []
   #onBroken: ((refusal: HttpRefusal) => void) | undefined
   #broken: HttpRefusal | undefined
+  #onDrain: (() => void) | undefined
+  #awaitsDrain = false
 
   constructor(
     request: IncomingMessage,
@@ -207,12 +209,17 @@ class Http1Exchange implements Exchange {
     const response = this.#response
     if (how.last === true) response.shouldKeepAlive = false
     const fields = headers as string[]
-    if (how.statusText === undefined) response.writeHead(status, fields)
+    if (how.statusText === undefined || how.statusText === '') response.writeHead(status, fields)
     else response.writeHead(status, how.statusText, fields)
   }
 
   write(chunk: Buffer): boolean {
-    return this.#response.write(chunk)
+    const goesOn = this.#response.write(chunk)
+    if (!goesOn && !this.#awaitsDrain) {
+      this.#awaitsDrain = true
+      this.#response.on('drain', () => this.#onDrain?.())
+    }
+    return goesOn
   }
 
   flush(): void {
@@ -235,7 +242,7 @@ class Http1Exchange implements Exchange {
   }
 
   onDrain(listener: () => void): void {
-    this.#response.on('drain', listener)
+    this.#onDrain = listener
   }
 
   onClose(listener: () => void): void {
@@ -298,7 +305,8 @@ export function acceptKey(key: string): string {
 }
 
 /** Fields that were sent after a body and may go on: none that says where it ends, who asks or how to read it. */
-export function passingTrailers(trailers: RawHeaders): string[] {
+export function passingTrailers(trailers: RawHeaders): RawHeaders {
+  if (trailers.length === 0) return trailers
   const lower = lowerNames(trailers)
   const named = fieldTokens(lower, 'connection')
   return lower.flatMap((name, at) => {

@@ -9,6 +9,7 @@ import {
 } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
 import type { Limits } from '../../kit/limits.ts'
+import type { Downstream } from '../../session.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
 
@@ -77,6 +78,8 @@ class Http2Exchange implements Exchange {
   isOver = false
   readonly #closeListeners: (() => void)[] = []
   #trailers: RawHeaders = []
+  #onDrain: (() => void) | undefined
+  #awaitsDrain = false
 
   constructor(
     stream: ServerHttp2Stream,
@@ -102,21 +105,7 @@ class Http2Exchange implements Exchange {
   }
 
   get downstream(): Exchange['downstream'] {
-    const stream = this.source
-    return {
-      get destroyed() {
-        return stream.destroyed
-      },
-      get writableLength() {
-        return stream.writableLength
-      },
-      // Without an error it would be forgotten here, and the client told nothing.
-      destroy: (error) => stream.destroy(error ?? new Error('broken off')),
-      resume: () => stream.resume(),
-      end: () => stream.end(),
-      once: (event, listener) => stream.once(event, listener),
-      on: (event, listener) => stream.on(event, listener),
-    }
+    return new StreamDownstream(this, this.source)
   }
 
   get hasBegun(): boolean {
@@ -140,7 +129,7 @@ class Http2Exchange implements Exchange {
 
   head(status: number, headers: RawHeaders, how: AnswerHead = {}): void {
     if (how.isWhole === true) {
-      this.#say(() => this.source.respond(outgoing(headers, status), { endStream: true }))
+      this.#say(() => this.source.respond(withStatus(status, headers), { endStream: true }))
       return
     }
     const waitForTrailers = how.mayTrail === true
@@ -150,11 +139,16 @@ class Http2Exchange implements Exchange {
       )
     }
     const options = waitForTrailers ? trailing : {}
-    this.#say(() => this.source.respond(outgoing(headers, status), options))
+    this.#say(() => this.source.respond(withStatus(status, headers), options))
   }
 
   write(chunk: Buffer): boolean {
-    return this.source.write(chunk)
+    const goesOn = this.source.write(chunk)
+    if (!goesOn && !this.#awaitsDrain) {
+      this.#awaitsDrain = true
+      this.source.on('drain', () => this.#onDrain?.())
+    }
+    return goesOn
   }
 
   flush(): void {}
@@ -173,7 +167,7 @@ class Http2Exchange implements Exchange {
   }
 
   onDrain(listener: () => void): void {
-    this.source.on('drain', listener)
+    this.#onDrain = listener
   }
 
   onClose(listener: () => void): void {
@@ -199,6 +193,49 @@ class Http2Exchange implements Exchange {
 }
 
 function ignored(): void {}
+
+/** The answer as its session sees it, to destroy and to wait for. */
+class StreamDownstream implements Downstream {
+  readonly #exchange: Http2Exchange
+  readonly #stream: ServerHttp2Stream
+
+  constructor(exchange: Http2Exchange, stream: ServerHttp2Stream) {
+    this.#exchange = exchange
+    this.#stream = stream
+  }
+
+  get destroyed(): boolean {
+    return this.#stream.destroyed
+  }
+
+  get writableLength(): number {
+    return this.#stream.writableLength
+  }
+
+  destroy(error?: Error): void {
+    // Without an error it would be forgotten here, and the client told nothing.
+    this.#stream.destroy(error ?? new Error('broken off'))
+  }
+
+  resume(): void {
+    this.#stream.resume()
+  }
+
+  end(): void {
+    this.#stream.end()
+  }
+
+  once(_event: 'close', listener: () => void): void {
+    this.#exchange.onClose(listener)
+  }
+
+  /** Whoever made the exchange listens already. */
+  on(): void {}
+}
+
+function withStatus(status: number, headers: RawHeaders): string[] {
+  return [':status', String(status), ...headers]
+}
 
 function withoutPseudo(raw: readonly string[]): string[] {
   const headers: string[] = []
