@@ -13,10 +13,12 @@ const preload = join(import.meta.dirname, 'exit-with-parent.ts')
 const controlHeap = ['--initial-heap-size=256']
 
 /**
- * What passes through a proxy is in buffers outside of the heap, which V8 gives back only when it collects. A young generation of one MiB
- * is collected often and at next to no cost; with more of it the buffers pile up until V8 collects the whole heap, many times a second.
+ * What passes through a proxy is in buffers outside of the heap, which V8 gives back only when it collects: a small young generation is
+ * collected often, and at little cost. With more of it the buffers pile up until V8 collects the whole heap, many times a second; with less,
+ * requests are still open when it is collected, and each is copied before it is over. It is collected by one thread: to share so little
+ * out costs more than doing it, and the other processor has work of its own.
  */
-const proxyHeap = ['--max-semi-space-size=4']
+const proxyHeap = ['--max-semi-space-size=4', '--no-parallel-scavenge']
 
 export interface ProgramSettings {
   /** Of this program alone. */
