@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { nowMs } from '../control.ts'
 import { endLogin } from './end-login.ts'
+import { rememberEndedSession } from './ended-sessions.ts'
 import { requireProvider, type LoginContext } from './login-context.ts'
 
 /**
@@ -24,16 +25,12 @@ export async function acceptBackChannelLogout(
     atMs,
   ])
   const digest = createHash('sha256').update(`${issuer}\n${claims.jti}`).digest()
-  const first = await state.query(
-    `insert into used_logout_tokens (realm, token_hash, expires_at_ms) values ($1, $2, $3)
-     on conflict do nothing returning 1`,
-    [realm, digest, claims.forgetAtMs],
+  const before = await state.query(
+    'select 1 from used_logout_tokens where realm = $1 and token_hash = $2',
+    [realm, digest],
   )
-  if (first.length === 0) {
-    throw new SallyportError('evidence-invalid', 'a logout token that was used before', {
-      clientMessage: 'this logout token was refused',
-    })
-  }
+  if (before.length > 0) throw usedBefore()
+  if (sid !== undefined) await rememberEndedSession(control, issuer, sid)
   // With both, both must fit: a session is one person's.
   const rows = await state.query<{ id: string }>(
     `select l.id from logins l join people p on p.realm = l.realm and p.id = l.person_id
@@ -47,5 +44,18 @@ export async function acceptBackChannelLogout(
   for (const { id } of rows) {
     await endLogin(context, actor, id, 'signed out at the identity provider')
   }
+  // Only now: what failed on the way the provider may send again, and to end a login twice does nothing.
+  const first = await state.query(
+    `insert into used_logout_tokens (realm, token_hash, expires_at_ms) values ($1, $2, $3)
+     on conflict do nothing returning 1`,
+    [realm, digest, claims.forgetAtMs],
+  )
+  if (first.length === 0) throw usedBefore()
   control.log.info({ logins: rows.length }, 'the identity provider ended sign-ins')
+}
+
+function usedBefore(): SallyportError {
+  return new SallyportError('evidence-invalid', 'a logout token that was used before', {
+    clientMessage: 'this logout token was refused',
+  })
 }

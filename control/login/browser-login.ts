@@ -5,6 +5,7 @@ import { dropAttempt, fillAttempt, lockAttempt, openAttempt, useAttempt } from '
 import { beginLogin, loginDetails, onceMore, type LoginBeginning } from './begin-login.ts'
 import { beginConsoleSession, type ConsolePerson } from './console-session.ts'
 import { endLogin } from './end-login.ts'
+import { requireSession } from './ended-sessions.ts'
 import type { CodeChecks } from './identity-provider.ts'
 import { requireProvider, type LoginContext } from './login-context.ts'
 import { attemptRefused, signInRefused } from './login-refusals.ts'
@@ -101,11 +102,13 @@ export async function finishBrowserLogin(
         target: row.id,
         details: { flow: 'browser', ...loginDetails(beginning, person, row) },
       })
-      return { personId: person.id, sid: row.sid, secret, endsAtMs: row.endsAtMs }
+      return { id: row.id, personId: person.id, sid: row.sid, secret, endsAtMs: row.endsAtMs }
     }),
   )
+  await requireSession(context, identity, begun.id, remoteAddress)
   // One of the same person and session at the provider ends with this one (sign-out-browser.ts): two tabs signed in at once.
-  if (before !== undefined && (before.id !== begun.personId || begun.sid === null)) {
+  const endsAlike = before?.id === begun.personId && begun.sid !== null && before.sid === begun.sid
+  if (before !== undefined && !endsAlike) {
     const actor = { id: before.id, email: before.email, remoteAddress }
     await endLogin(context, actor, before.loginId, 'signed in anew with the same browser')
   }

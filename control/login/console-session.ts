@@ -15,6 +15,8 @@ export interface ConsolePerson {
   readonly sessionId: string
   readonly loginId: string
   readonly issuer: string
+  /** Of the session at the provider. */
+  readonly sid: string | null
   readonly endsAtMs: number
   /** What each form of this session carries: no other site knows it. */
   readonly formToken: string
@@ -49,7 +51,7 @@ export async function findConsoleSession(
   if (secret === undefined || !secretShape.test(secret)) return undefined
   const [row] = await state.query<Omit<ConsolePerson, 'formToken'>>(
     `select p.id, p.email, p.name, p.roles, p.groups, s.id as "sessionId", l.id as "loginId",
-       l.issuer, s.ends_at_ms as "endsAtMs"
+       l.issuer, l.sid, s.ends_at_ms as "endsAtMs"
      from console_sessions s
      join logins l on l.realm = s.realm and l.id = s.login_id
      join people p on p.realm = s.realm and p.id = s.person_id and p.id = l.person_id

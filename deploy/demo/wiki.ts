@@ -66,8 +66,9 @@ export async function startWiki(
   }
 
   const server = createServer((request, response) => {
-    const url = new URL(request.url ?? '/', `http://${host}`)
-    identify(request)
+    const url = URL.parse(`http://${host}${request.url ?? '/'}`)
+    if (url === null) return send(response, 400, 'text/plain', 'that is no path\n')
+    return void identify(request)
       .then((known) => {
         if (known !== undefined) return answer({ request, response, url, ...known })
         return send(response, 401, 'text/plain', 'the wiki is reached through Sallyport only\n')
@@ -78,6 +79,7 @@ export async function startWiki(
       })
   })
   server.on('upgrade', (request, socket, head) => {
+    socket.on('error', () => socket.destroy())
     identify(request).then(
       (known) => {
         if (known === undefined || request.url !== '/socket') socket.destroy()

@@ -3,6 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { Agent, request } from 'node:https'
 import { importJWK, SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { acceptBackChannelLogout } from '../../control/login/back-channel-logout.ts'
+import type { IdentityProvider } from '../../control/login/identity-provider.ts'
 import { ownPath } from '../../control/web/own-path.ts'
 import { formOf, startAppsSite, type AppsSite } from './apps-fixture.ts'
 
@@ -284,4 +286,98 @@ test('who floods the way back from the provider does not keep its logouts out, n
     expect(await send(other), other).toBe(other === 'logout' ? 400 : 403)
     agent.destroy()
   }
+})
+
+/** As the provider would sign it. */
+async function logoutTokenOf(claims: Record<string, unknown>): Promise<string> {
+  const [key] = apps.provider.keys()
+  const { clock } = apps.site.running.control
+  return new SignJWT({
+    ...{ iss: apps.provider.issuer, aud: 'sallyport', jti: randomUUID(), ...claims },
+    ...{ iat: Math.floor(clock.wallMs() / 1_000), events: { [eventName]: {} } },
+  })
+    .setProtectedHeader({ alg: 'ES256', kid: key!.kid, typ: 'logout+jwt' })
+    .sign(await importJWK(key!, 'ES256'))
+}
+
+async function newestLoginOf(email: string): Promise<{ id: string; sid: string; live: boolean }> {
+  const [login] = await apps.site.running.control.state.query<{
+    id: string
+    sid: string
+    live: boolean
+  }>(
+    `select l.id, l.sid, l.ended_at_ms is null as live from logins l
+     join people p on p.realm = l.realm and p.id = l.person_id
+     where p.email = $1 order by l.begun_at_ms desc, l.id limit 1`,
+    [email],
+  )
+  return login!
+}
+
+test('the same person signed in anew ends what was there, where the provider would no longer tell of it together', async () => {
+  const tab = apps.openTab()
+  await tab.signIn('dev@example.test')
+  const before = secretOf(tab)!
+  const first = await newestLoginOf('dev@example.test')
+  // A page that asked for the sign-in before; at the provider they signed out and in again meanwhile.
+  tab.cookies.get(home())!.delete(consoleCookie)
+  const begun = await tab.get('/sign-in')
+  tab.cookies.delete('localhost')
+  tab.cookies.get(home())!.set(consoleCookie, before)
+  const form = await tab.open(begun.location!)
+  const action = new URL(/<form[^>]*action="([^"]*)"/.exec(form.html)![1]!, form.url).href
+  const account = { email: 'dev@example.test', password: 'password of dev' }
+  let shown = await tab.post(action, account, {})
+  while (shown.location !== undefined) shown = await tab.get(shown.location)
+  expect(secretOf(tab)).not.toBe(before)
+  expect((await newestLoginOf('dev@example.test')).sid).not.toBe(first.sid)
+  const old = apps.openTab()
+  old.cookies.set(home(), new Map([[consoleCookie, before]]))
+  expect((await old.get('/')).html).not.toContain('Sign out')
+})
+
+test('a sign-in of a session that ended at the provider meanwhile is none', async () => {
+  const tab = apps.openTab()
+  await tab.signIn('oncall@example.test')
+  const { sid } = await newestLoginOf('oncall@example.test')
+  const token = await logoutTokenOf({ sid })
+  // The provider has answered, and the login is not there yet, when it tells that the session is over.
+  const answer = await tab.post('/sign-in/back-channel-logout', { logout_token: token }, {})
+  expect(answer.status).toBe(200)
+  tab.cookies.get(home())!.delete(consoleCookie)
+  const late = await tab.open('/sign-in')
+  expect(late.html).toContain('signed out at the identity provider meanwhile')
+  expect(secretOf(tab)).toBeUndefined()
+  expect(await newestLoginOf('oncall@example.test')).toMatchObject({ sid, live: false })
+  // It is not for ever: whoever comes later was asked by the provider again.
+  apps.site.clock.shiftMs = 61_000
+  await tab.open('/sign-in')
+  expect(secretOf(tab)).toMatch(/^[A-Za-z0-9_-]{43}$/)
+})
+
+test('a logout that failed on its way is taken when the provider sends it again', async () => {
+  const tab = apps.openTab()
+  await tab.signIn('newcomer@example.test')
+  const { control } = apps.site.running
+  const { sid } = await newestLoginOf('newcomer@example.test')
+  const claims = {
+    ...{ issuer: apps.provider.issuer, sid, subject: undefined, jti: randomUUID() },
+    forgetAtMs: control.clock.wallMs() + hourMs,
+  }
+  const provider = { readLogoutToken: () => Promise.resolve(claims) } as unknown as IdentityProvider
+  const tell = (state: typeof control.state) =>
+    acceptBackChannelLogout(
+      { control: { ...control, state }, provider, proxy: undefined },
+      '203.0.113.7',
+      'a token',
+    )
+  const broken = {
+    query: control.state.query.bind(control.state),
+    transaction: () => Promise.reject(new Error('the database is away')),
+  } as unknown as typeof control.state
+  await expect(tell(broken)).rejects.toThrow('the database is away')
+  expect((await tab.get('/')).html).toContain('Sign out')
+  await tell(control.state)
+  expect((await tab.get('/')).html).not.toContain('Sign out')
+  await expect(tell(control.state)).rejects.toMatchObject({ code: 'evidence-invalid' })
 })

@@ -153,6 +153,17 @@ test('without evidence a program is told, and a browser is sent to sign in and c
   )
   // Somebody else's browser, another code, another visit, another place to go.
   expect((await back(`code=${code}&visit=${visit}`, 'a=b')).status).toBe(400)
+  // A code that was shown in a browser that did not begin is used up, so that whoever did cannot bring it elsewhere.
+  const finish = site.gate.browsers.finish.bind(site.gate.browsers)
+  const shown: string[][] = []
+  site.gate.browsers.finish = (asked) => {
+    shown.push([asked.code.reveal(), asked.binding.reveal()])
+    return finish(asked)
+  }
+  expect((await back(`code=${code}&visit=${visit}`, '')).status).toBe(400)
+  site.gate.browsers.finish = finish
+  expect(shown).toEqual([[code, expect.stringMatching(/^[A-Za-z0-9_-]{43}$/)]])
+  expect(shown[0]![1]).not.toBe(value!.split('.')[0])
   expect((await back(`code=${'d'.repeat(43)}&visit=${visit}`)).status).toBe(401)
   expect((await back(`code=${code}&visit=00000000`)).status).toBe(400)
   const evil = Buffer.from('//evil.example/').toString('base64url')

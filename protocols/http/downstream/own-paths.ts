@@ -1,5 +1,5 @@
 /** What the proxy serves at an app's host: the way in and out of a browser's session, and its warnings. None of it reaches the app. */
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type { Timer } from '../../kit/clock.ts'
 import { toSallyportError } from '../../kit/errors.ts'
 import { Secret } from '../../kit/secret.ts'
@@ -92,14 +92,19 @@ async function finish(
   const name = visitCookiePrefix + visit
   const kept = cookiesOf(exchange.headers).find(([each]) => each === name)?.[1] ?? ''
   const dot = kept.indexOf('.')
-  const isWhole = codeForm.test(code) && visitForm.test(visit) && dot > 0
-  if (!isWhole) throw notBegunHere()
-  const binding = kept.slice(0, dot)
-  if (visitOf(binding) !== visit) throw notBegunHere()
-  const { cookie, expiresAtMs } = await gate.browsers.finish({
-    ...{ resource, remoteAddress },
-    ...{ code: new Secret(code), binding: new Secret(binding) },
+  if (!codeForm.test(code) || !visitForm.test(visit)) throw notBegunHere()
+  const binding = kept.slice(0, Math.max(0, dot))
+  const isKept = dot > 0 && visitOf(binding) === visit
+  const finished = gate.browsers.finish({
+    ...{ resource, remoteAddress, code: new Secret(code) },
+    // Shown by a browser that did not begin it, a code is used up: whoever did must not have it another way.
+    binding: new Secret(isKept ? binding : randomBytes(32).toString('base64url')),
   })
+  if (!isKept) {
+    await finished.then(ignored, ignored)
+    throw notBegunHere()
+  }
+  const { cookie, expiresAtMs } = await finished
   const seconds = Math.max(1, Math.floor((expiresAtMs - host.clock.wallMs()) / 1_000))
   const to = returnPath(Buffer.from(kept.slice(dot + 1), 'base64url').toString('latin1'))
   redirect(exchange, 303, to, [
@@ -197,6 +202,8 @@ export function refuseOwnPath(exchange: Exchange, thrown: unknown): void {
     ...(isSignIn ? { title: 'This sign-in cannot go on' } : {}),
   })
 }
+
+function ignored(): void {}
 
 /** What tells the visits of one browser apart: the beginning of what control knows it by. */
 function visitOf(binding: string): string {
