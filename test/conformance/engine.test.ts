@@ -58,7 +58,8 @@ describe.each(protocolNames)('the %s engine', (name) => {
   test('has dropped the credential before the client is in, and never shows it', async () => {
     const client = await served.open()
     const [session] = served.gate.sessions
-    expect(() => session!.secret.reveal()).toThrow('dropped')
+    expect(session!.lent).not.toEqual([])
+    for (const loan of session!.lent) expect(() => loan.reveal()).toThrow('dropped')
     const answer = await client.say('hello')
     session!.cut()
     expect(answer + (await client.ended)).not.toContain(resource.secret)

@@ -61,7 +61,7 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
       for (const record of gate.records) expect(record.outcomes).toHaveLength(1)
       expect(JSON.stringify(server.logged)).not.toContain(secret)
       for (const each of gate.sessions) {
-        if (each.borrowed) expect(() => each.secret.reveal()).toThrow('dropped')
+        for (const loan of each.lent) expect(() => loan.reveal()).toThrow('dropped')
       }
       await server.close()
       await upstream.close()

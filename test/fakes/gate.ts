@@ -63,9 +63,8 @@ export interface FakeSession extends Omit<Session, Moving> {
   /** While true every write to a recording says that it is full. */
   recordingsFull: boolean
   readonly ended: { reason: EndReason; error?: Error } | undefined
-  readonly secret: Secret<string>
-  /** It was asked for its credential. */
-  readonly borrowed: boolean
+  /** What it was asked for and gave, in order: each loan is a secret of its own, as a store's are. */
+  readonly lent: readonly Secret<string>[]
   readonly isOpen: boolean
   readonly closed: Promise<void>
   /** Bytes that `forward` let go. */
@@ -267,7 +266,7 @@ function createFakeSession(
   const records: FakeRecord[] = []
   const byId = new Map<number, FakeRecord>()
   const blobs = new Map<string, Buffer>()
-  const secret = new Secret(options.secret)
+  const lent: Secret<string>[] = []
   const batch = new ByteWriter(64 * 1024)
   const fields = new FieldWriter(batch)
   const closed = Promise.withResolvers<void>()
@@ -284,7 +283,6 @@ function createFakeSession(
   let downstreamBytes = 0
   let end: { reason: EndReason; error?: Error } | undefined
   let opened = false
-  let borrowed = false
   let disposing: Promise<void> | undefined
   let ownKey = ''
 
@@ -380,7 +378,7 @@ function createFakeSession(
     arrival,
     records,
     blobs,
-    secret,
+    lent,
     closed: closed.promise,
     upstream,
     signal: abort.signal,
@@ -412,14 +410,10 @@ function createFakeSession(
       firstDial = undefined
       return dialled
     },
-    get borrowed() {
-      return borrowed
-    },
-    borrow(of = 'resource') {
-      // As a store does: each loan is a secret of its own. The first is the one that tests look at.
-      const given = of === 'resource' && !borrowed ? secret : new Secret(options.secret)
-      borrowed = true
-      return Promise.resolve({ account: options.account, secret: given })
+    borrow() {
+      const secret = new Secret(options.secret)
+      lent.push(secret)
+      return Promise.resolve({ account: options.account, secret })
     },
     attach(downstream) {
       sockets.add(downstream)
