@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { engines } from '../../protocols/index.ts'
 import { startEngineServer, type EngineServer } from '../fakes/engine-server.ts'
 import { createFakeGate, type FakeGate } from '../fakes/gate.ts'
-import { makeCertificates, type TestCertificates } from '../fakes/tls.ts'
+import { copyCertificates, type TestCertificates } from '../fakes/tls.ts'
 import { eventually } from '../fakes/postgres-site.ts'
 import type { ConformanceCase, ConformanceClient, FaultyUpstream } from './conformance-case.ts'
 import { httpCase } from './http-case.ts'
@@ -27,8 +27,8 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
   const connect = (): Promise<ConformanceClient> => engineCase.connect(server, certificates)
   const session = () => gate.sessions[0]!
 
-  beforeAll(() => {
-    certificates = makeCertificates(domain)
+  beforeAll(async () => {
+    certificates = await copyCertificates(domain)
   })
   afterAll(() => {
     certificates.remove()

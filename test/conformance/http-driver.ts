@@ -1,4 +1,4 @@
-import { makeCertificates } from '../fakes/tls.ts'
+import { copyCertificates } from '../fakes/tls.ts'
 import { domain, startHttpSite } from '../fakes/http-site.ts'
 import { exchange, type Driver } from './drivers.ts'
 import { connectHttp } from './http-client.ts'
@@ -8,9 +8,9 @@ const app = 'orders-db'
 export const httpDriver: Driver = {
   withoutEvidence: { told: 'a client certificate is required', arrivals: ['none'] },
   inTheClear: /HTTPS only/,
-  start() {
-    const certificates = makeCertificates(domain)
-    return Promise.resolve({
+  async start() {
+    const certificates = await copyCertificates(domain)
+    return {
       secret: 'the-credential',
       stop: () => Promise.resolve(certificates.remove()),
       async serve(limits = {}) {
@@ -46,6 +46,6 @@ export const httpDriver: Driver = {
           close: () => site.close(),
         }
       },
-    })
+    }
   },
 }

@@ -8,7 +8,7 @@ import type { HttpTerms } from '../../protocols/session.ts'
 import { startEngineServer, type EngineServer } from './engine-server.ts'
 import { createFakeGate, type FakeGate, type FakeGateOptions } from './gate.ts'
 import { httpTerms } from './http-app.ts'
-import { makeCertificates, type TestCertificates } from './tls.ts'
+import { copyCertificates, type TestCertificates } from './tls.ts'
 
 export const domain = 'access.localhost'
 /** Of the form of an API token. */
@@ -73,7 +73,7 @@ export async function startHttpSite(
     certificates?: TestCertificates
   } = {},
 ): Promise<HttpSite> {
-  const certificates = options.certificates ?? makeCertificates(domain)
+  const certificates = options.certificates ?? (await copyCertificates(domain))
   const reached: Reached[] = []
   const app = createServer({ insecureHTTPParser: true }, (request, response) => {
     const { method = '', url = '', headers, rawHeaders: raw } = request

@@ -17,14 +17,14 @@ import type { SallyportError } from '../../protocols/kit/errors.ts'
 import type { HttpTerms, Upstream } from '../../protocols/session.ts'
 import { createFakeGate, type FakeSession } from '../fakes/gate.ts'
 import { ask, httpTerms, pathRequest, testHost } from '../fakes/http-app.ts'
-import { makeCertificates, type TestCertificates } from '../fakes/tls.ts'
+import { copyCertificates, type TestCertificates } from '../fakes/tls.ts'
 
 let certificates: TestCertificates
 const opened: { app: App; session: FakeSession }[] = []
 const servers: { close(): unknown; closeAllConnections?(): void }[] = []
 
-beforeAll(() => {
-  certificates = makeCertificates('access.localhost')
+beforeAll(async () => {
+  certificates = await copyCertificates('access.localhost')
 })
 afterAll(() => certificates.remove())
 afterEach(async () => {

@@ -12,13 +12,13 @@ import { startEngineServer } from '../fakes/engine-server.ts'
 import { createFakeGate } from '../fakes/gate.ts'
 import { httpTerms } from '../fakes/http-app.ts'
 import { apiToken, domain, readTold, startHttpSite, type HttpSite } from '../fakes/http-site.ts'
-import { makeCertificates, type TestCertificates } from '../fakes/tls.ts'
+import { copyCertificates, type TestCertificates } from '../fakes/tls.ts'
 
 let certificates: TestCertificates
 let site: HttpSite
 
 beforeAll(async () => {
-  certificates = makeCertificates(domain)
+  certificates = await copyCertificates(domain)
   site = await startHttpSite({
     certificates,
     gate: { level: 'admin' },

@@ -18,12 +18,12 @@ import type { App, AppRequest } from '../../protocols/http/upstream/app.ts'
 import type { HttpTerms, Upstream } from '../../protocols/session.ts'
 import { createFakeGate, type FakeSession } from '../fakes/gate.ts'
 import { ask, httpTerms, pathRequest, testHost } from '../fakes/http-app.ts'
-import { makeCertificates, type TestCertificates } from '../fakes/tls.ts'
+import { copyCertificates, type TestCertificates } from '../fakes/tls.ts'
 
 let certificates: TestCertificates
 const ends: (() => unknown)[] = []
-beforeAll(() => {
-  certificates = makeCertificates('access.localhost')
+beforeAll(async () => {
+  certificates = await copyCertificates('access.localhost')
 })
 afterAll(() => certificates.remove())
 afterEach(() => {
