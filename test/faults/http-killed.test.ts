@@ -17,8 +17,8 @@ import { runSally } from '../run-sally.ts'
 
 const isLong = process.env['SALLYPORT_LONG'] === '1'
 const kills = isLong ? 10 : 2
-const sessionsMany = 200
-const requestsMany = isLong ? 200_000 : 10_000
+const sessionsMany = isLong ? 200 : 60
+const requestsMany = isLong ? 200_000 : 3_000
 
 let app: WebApp
 let stack: HttpStack
