@@ -26,6 +26,9 @@ export type Way =
 const codeMs = 60_000
 /** Codes of one person that nobody traded: they reload, or somebody makes their browser. */
 const openCodesMax = 100
+/** What one person opens in an hour: each time is an entry of the chain, for good. */
+const openedInHourMax = 500
+const hourMs = 3_600_000
 
 export interface FittingGrant {
   readonly id: string
@@ -85,12 +88,12 @@ async function isApp(sql: Sql, realm: string, visit: Visit): Promise<boolean> {
   return row?.definition.protocol === 'http'
 }
 
-/** The newest that covers the level; one of a higher level does too. */
-async function findGrant(
+/** The newest grant that covers the level; one of a higher level does too. */
+export async function findGrant(
   sql: Sql,
   realm: string,
-  person: ConsolePerson,
-  visit: Visit,
+  person: Pick<ConsolePerson, 'id'>,
+  visit: Pick<Visit, 'resource' | 'group' | 'level'>,
   atMs: number,
 ): Promise<FittingGrant | undefined> {
   const [row] = await sql.query<FittingGrant>(
@@ -128,13 +131,18 @@ async function giveCode(
          and used_at_ms is null and code_ends_at_ms < $4`,
       [realm, person.id, visit.resource, atMs],
     )
-    const [counted] = await sql.query<{ n: number }>(
-      `select count(*) as n from browser_sign_ins where realm = $1 and person_id = $2
-         and used_at_ms is null and ended_at_ms is null and code_ends_at_ms > $3`,
-      [realm, person.id, atMs],
+    const [counted] = await sql.query<{ open: number; opened: number }>(
+      `select count(*) filter (where used_at_ms is null and ended_at_ms is null
+           and code_ends_at_ms > $3) as "open",
+         count(*) filter (where used_at_ms > $4) as opened
+       from browser_sign_ins where realm = $1 and person_id = $2`,
+      [realm, person.id, atMs, atMs - hourMs],
     )
-    if (counted!.n >= openCodesMax) {
+    if (counted!.open >= openCodesMax) {
       throw conflict('you are on your way to too many apps at once', 'wait a minute')
+    }
+    if (counted!.opened >= openedInHourMax) {
+      throw conflict(`you opened apps ${counted!.opened} times within an hour`, 'wait an hour')
     }
     await sql.query(
       `insert into browser_sign_ins (realm, id, login_id, person_id, resource, grant_id, level,

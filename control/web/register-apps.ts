@@ -5,7 +5,7 @@ import { SallyportError } from '../../protocols/kit/errors.ts'
 import { openAppPath } from '../api/http.ts'
 import { level, type Level } from '../api/names.ts'
 import { requestMake, type AccessRequest, type Why } from '../api/request.ts'
-import { askerOf, enterApp, findWay, type Way } from '../apps/open-app.ts'
+import { askerOf, enterApp, findGrant, findWay, type Way } from '../apps/open-app.ts'
 import { verifyVisit, visitCharactersMax, type Visit } from '../apps/visit.ts'
 import { nowMs } from '../control.ts'
 import { isFormToken, type ConsolePerson } from '../login/console-session.ts'
@@ -95,9 +95,15 @@ export function registerApps(pages: FastifyInstance, context: PageContext): void
     }
     const actor = { id: person.id, email: person.email, remoteAddress: addressOf(request) }
     try {
-      await makeRequest(control, actor, parsed.data)
+      await makeRequest(control, actor, parsed.data, async (sql) => {
+        const wanted = { ...visit, level: parsed.data.level }
+        const atMs = nowMs(control.clock)
+        return (await findGrant(sql, control.realm, person, wanted, atMs)) === undefined
+      })
       return undefined
     } catch (error) {
+      // Who clicked twice has what they asked for.
+      if ((await findWay(control, person, visit)).kind === 'granted') return undefined
       if (!(error instanceof SallyportError) || error.code === 'not-found') throw error
       const { status, detail } = problemOf(error)
       if (status >= 500) throw error

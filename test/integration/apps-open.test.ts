@@ -233,6 +233,50 @@ describe.each(['embedded', 'postgres'] as const)('apps, over the %s store', (eng
     expect(listed.items.filter(({ personEmail }) => personEmail.startsWith('newcomer'))).toEqual([])
   })
 
+  test('clicked many times at once, what is granted at once is granted once', async () => {
+    const tab = await signedInTab('newcomer@example.test')
+    const { token } = await apps.visit()
+    const form = { ...formOf(await tab.open(apps.openPath(token))), reason: 'ticket 10' }
+    const answers = await Promise.all(
+      Array.from({ length: 5 }, () => tab.post('/apps/request', form)),
+    )
+    for (const { status, location } of answers) {
+      expect([status, location]).toEqual([303, `${apps.url}${apps.openPath(token)}&asked=1`])
+    }
+    const query = { person: 'newcomer@example.test' }
+    const live = await apps.site.admin.call('grants', { query })
+    expect(live.items).toHaveLength(1)
+    const body = { reason: 'enough' }
+    await apps.site.admin.call('grantRevoke', { params: { id: live.items[0]!.id }, body })
+  })
+
+  test('nobody opens apps without end: each time is on record for good', async () => {
+    const tab = await signedInTab('lead@example.test')
+    await grant('lead@example.test', 'read')
+    const { token, binding } = await apps.visit()
+    await apps.finish((await tab.open(apps.openPath(token))).url, binding)
+    const { state } = apps.site.running.control
+    await state.query(
+      `insert into browser_sign_ins (realm, id, login_id, person_id, resource, grant_id, level,
+         group_name, proxy_id, code_hash, challenge, made_at_ms, code_ends_at_ms, used_at_ms,
+         expires_at_ms)
+       select b.realm, gen_random_uuid(), b.login_id, b.person_id, b.resource, b.grant_id, b.level,
+         b.group_name, b.proxy_id, decode(md5(n::text), 'hex'), b.challenge, b.made_at_ms,
+         b.code_ends_at_ms, b.used_at_ms, b.expires_at_ms
+       from (select b.* from browser_sign_ins b join people p on p.id = b.person_id
+             where p.email = 'lead@example.test' and used_at_ms is not null limit 1) b,
+         generate_series(1, 500) n`,
+    )
+    const next = apps.openPath((await apps.visit()).token)
+    expect((await tab.get(next)).status).toBe(409)
+    apps.site.clock.shiftMs = hourMs + 1_000
+    await grant('lead@example.test', 'read')
+    const late = apps.openPath(
+      (await apps.visit({ issuedAtMs: Date.now() + hourMs + 1_000 })).token,
+    )
+    expect((await tab.get(late)).location).toContain('/.sallyport/finish?code=')
+  })
+
   test('says why the last session ended', async () => {
     const { tab, claims } = await enter('dev@example.test')
     const live = await apps.site.admin.call('grants', { query: { person: 'dev@example.test' } })
