@@ -59,7 +59,7 @@ export function checkRequest(
     throw malformed('the path holds a backslash, a zero byte or an escape that is none')
   }
   const expected = fieldValues(exchange.headers, 'expect')
-  if (expected.some((each) => each.trim().toLowerCase() !== '100-continue')) {
+  if (expected.some((each) => !/^(?:100-continue)?$/i.test(each.trim()))) {
     throw new HttpRefusal(417, 'unsupported-feature', 'nothing but 100-continue can be expected')
   }
   return { ...checkAuthority(exchange, serverName, domain), path }
