@@ -43,6 +43,7 @@ const server = createServer({
   requestTimeout: 0,
   keepAliveTimeout: 0,
   requireHostHeader: false,
+  optimizeEmptyRequests: true,
   shouldUpgradeCallback: (request) => isWebSocket(request),
 })
 // Node drops fields past this number without a word; counting them is the check's.
