@@ -40,7 +40,7 @@ export function createRedeemApiToken({ domain, ask, clock }: RedeemApiTokenOptio
     if (confirmation.kind === 'denied') {
       const { why } = confirmation
       // The token is good, and gives no access here: that is no guess at a token.
-      if (deniedAccess.has(why)) throw accessDenied(named, `control denies: ${why}`)
+      if (deniedAccess.has(why)) throw accessDenied(named, wanted, `control denies: ${why}`)
       guesses.failed(remoteAddress)
       throw refused(`control denies: ${why}`)
     }

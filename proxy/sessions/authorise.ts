@@ -76,7 +76,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     { identity, named, arrival, grantId }: Request,
     claims: GrantClaims,
   ): Resource {
-    const denied = (why: string): SallyportError => accessDenied(named, why)
+    const denied = (why: string): SallyportError => accessDenied(named, arrival.wanted, why)
     const objection = view.objection(identity, claims, controlClock.ageMs(0))
     if (objection === 'person-revoked' || objection === 'certificate-revoked') {
       throw revokedError(objection, identity)
@@ -148,16 +148,18 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     if (answer.kind === 'denied') {
       if (answer.why === 'person-revoked') throw revokedError(answer.why, identity)
       if (evidenceEnded.has(answer.why)) throw revokedError('certificate-revoked', identity)
-      throw accessDenied(named, `control denies: ${answer.why}`)
+      throw accessDenied(named, arrival.wanted, `control denies: ${answer.why}`)
     }
     if (answer.kind === 'unreachable') {
       if (candidate === undefined) {
-        throw accessDenied(named, `no grant, and control cannot be reached: ${answer.why}`)
+        const why = `no grant, and control cannot be reached: ${answer.why}`
+        throw accessDenied(named, arrival.wanted, why)
       }
       return { ...underLease(request, candidate.claims, answer.why), by: 'lease' }
     }
     const learned = await learn(answer.token, answer.position).catch((error: unknown) => {
-      throw accessDenied(named, `control's grant does not count: ${String(error)}`)
+      const why = `control's grant does not count: ${String(error)}`
+      throw accessDenied(named, arrival.wanted, why)
     })
     // The feed may have brought a later revision than the one that control looked at.
     const held = view.grants.get(learned.claims.grantId)
@@ -205,7 +207,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
   }
 
   return async (request) => {
-    const { arrival, arrivedMs, sessionId, identity, named } = request
+    const { arrival, arrivedMs, sessionId, identity } = request
     const candidate = findCandidate(request)
     let session: LiveSession | undefined
     try {
@@ -281,7 +283,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     } catch (error) {
       if (session === undefined) candidate?.dialled?.dial.destroy()
       await session?.[Symbol.asyncDispose]()
-      throw refusalOf(error, named)
+      throw refusalOf(error, request)
     }
   }
 }
@@ -307,9 +309,9 @@ function hopOf(binding: Binding): BoundSecret {
 }
 
 /** A cut while opening means the same as a grant that had ended before. */
-function refusalOf(error: unknown, named: string): unknown {
+function refusalOf(error: unknown, { named, arrival }: Request): unknown {
   if (error instanceof SallyportError && error.code === 'access-denied') {
-    return accessDenied(named, error.message)
+    return accessDenied(named, arrival.wanted, error.message)
   }
   return error
 }

@@ -21,6 +21,8 @@ let stack: HttpStack
 let dev: HttpPerson
 /** Writes it. */
 let lead: HttpPerson
+/** Reads it by one grant and writes it by another. */
+let both: HttpPerson
 let token: string
 const ends: (() => unknown)[] = []
 
@@ -50,7 +52,11 @@ beforeAll(async () => {
       },
     },
   })
-  ;[dev, lead] = await Promise.all([stack.person('dev'), stack.person('lead')])
+  ;[dev, lead, both] = await Promise.all([
+    stack.person('dev'),
+    stack.person('lead'),
+    stack.person('both'),
+  ])
   await stack.grant(dev, 'wiki')
   await stack.grant(dev, 'api')
   await stack.grant(lead, 'wiki', { level: 'write' })
@@ -264,6 +270,55 @@ test('Sallyport-Authorization is ours, and Authorization beside it the app’s o
   expect(JSON.stringify(wiki.arrived.map((one) => [...one.headers]))).not.toContain(token)
 })
 
+test('who has a grant to read and one to write gets through by the one that a request needs', async () => {
+  const write = await stack.grant(both, 'wiki', { level: 'write' })
+  // The newest counts where a request says nothing else: by it alone, POST would not pass.
+  await stack.grant(both, 'wiki')
+  const withToken = ['-H', `Authorization: Bearer ${await both.token()}`]
+  const curl = async (method: string, shown: readonly string[], as?: 'nobody') => {
+    const args = [...shown, '-X', method, '-w', '\n%{http_code}']
+    const { out } = await both.curl('wiki', '/by-level', args, as)
+    const [text = '', status] = out.toString().split(/\n(?=\d+$)/)
+    return { status, text }
+  }
+  const level = ({ text }: { text: string }): unknown => {
+    const [, claims = ''] = said(text).headers['sallyport-assertion']![0]!.split('.')
+    return (JSON.parse(Buffer.from(claims, 'base64url').toString()) as { level: string }).level
+  }
+  const ways = [
+    [[], undefined],
+    [withToken, 'nobody'],
+  ] as const
+  for (const [shown, as] of ways) {
+    expect(level(await curl('GET', shown, as))).toBe('read')
+    expect(level(await curl('POST', shown, as))).toBe('write')
+    expect(level(await curl('GET', shown, as))).toBe('read')
+    // Who names a level means it.
+    const named = [...shown, '-H', 'Sallyport-Level: read']
+    expect((await curl('POST', named, as)).status).toBe('403')
+  }
+  // On a connection that stays, too: it holds both sessions.
+  const stays = openHttp1(stack, 'wiki', { certificate: both })
+  ends.push(() => stays.close())
+  const ask = (method: string) => stays.ask('/by-level', { method })
+  for (const method of ['GET', 'POST', 'GET']) expect((await ask(method)).status).toBe(200)
+  const open = await stack.sessions(both, (found) => found.length > 0)
+  expect(new Set(open.map((session) => session.level))).toEqual(new Set(['read', 'write']))
+
+  await stack.api.call('grantRevoke', { params: { id: write.id }, body: { reason: 'a test' } })
+  await expect.poll(async () => (await ask('POST')).status).toBe(403)
+  expect((await ask('GET')).status).toBe(200)
+  const before = wiki.arrived.length
+  for (const [shown, as] of ways) {
+    const refused = await curl('POST', shown, as)
+    expect(refused.status).toBe('403')
+    expect(JSON.parse(refused.text)).toMatchObject({ code: 'access-denied', level: 'write' })
+    expect(refused.text).toContain('sally request wiki --level write')
+    expect(level(await curl('GET', shown, as))).toBe('read')
+  }
+  expect(wiki.arrived).toHaveLength(before + ways.length)
+})
+
 test('what is above a grant’s level is refused with the level and the way to it', async () => {
   const reader = openHttp1(stack, 'wiki', bearerOf(token))
   const writer = openHttp1(stack, 'wiki', { certificate: lead })
@@ -327,7 +382,7 @@ test('everything that reached an app is on record once, and the chain verifies',
   const count = (found: readonly { resource: string; kind: string; outcome: unknown }[]) =>
     found.filter(({ resource, kind }) => resource === 'wiki' && kind === 'request')
   const all = await Promise.all(
-    [dev, lead].map((person) =>
+    [dev, lead, both].map((person) =>
       stack.activities(person, (found) => count(found).every(({ outcome }) => outcome !== null)),
     ),
   )

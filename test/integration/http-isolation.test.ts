@@ -57,7 +57,29 @@ test('a grant for one app opens no other, by token or certificate', async () => 
       () => refused!.close(),
     )
     expect((await allowed!.ask('/mine')).status).toBe(200)
-    expect((await refused!.ask('/not-mine')).status).toBe(403)
+    for (const [method, level] of [
+      ['GET', 'read'],
+      ['POST', 'write'],
+      ['DELETE', 'delete'],
+    ] as const) {
+      const told = await refused!.ask('/not-mine', { method })
+      expect(told.status).toBe(403)
+      const hint = expect.stringContaining(`sally request shop --level ${level} --reason`) as string
+      expect(JSON.parse(told.text)).toMatchObject({ code: 'access-denied', level, hint })
+      const page = await refused!.ask('/not-mine', { method, headers: { accept: 'text/html' } })
+      expect(page.text.replaceAll(/<[^>]*>/g, '')).toContain(`sally request shop --level ${level}`)
+      expect(page.text).toContain(`/.sallyport/open?level=${level}&amp;`)
+    }
+    // What is there and what is not are told apart by nothing but the name.
+    const named = { 'sallyport-level': 'admin' }
+    const nothing = openHttp1(stack, 'nothing', evidence)
+    ends.push(() => nothing.close())
+    const [one, other] = [
+      await refused!.ask('/not-mine', { headers: named }),
+      await nothing.ask('/not-mine', { headers: named }),
+    ]
+    expect(one.text).toContain('sally request shop --level admin')
+    expect(other.text).toBe(one.text.replaceAll('shop', 'nothing'))
   }
   expect(shop.arrived).toHaveLength(0)
 })

@@ -33,6 +33,8 @@ export interface RefusalWords {
   /** What the button of the page does. */
   readonly action?: Page['action']
   readonly title?: string
+  /** Instead of the error's own. */
+  readonly hint?: string | undefined
   /** A sentence more, for a page. */
   readonly note?: string
   /** Members of the problem document besides its own. */
@@ -50,11 +52,12 @@ export function answerRefusal(
   const status = statusOf(error)
   const isLast = words.isLast === true || (error instanceof HttpRefusal && error.isLast)
   const headers = [...(words.headers ?? []), ...(status === 429 ? ['retry-after', '10'] : [])]
+  const hint = words.hint ?? error.hint
   const title = words.title ?? titles[status] ?? STATUS_CODES[status] ?? 'Refused'
   if (wantsPage(exchange.headers)) {
     const page: Page = {
       ...{ title, lead: withNote(error.clientMessage, words.note), code: error.code },
-      ...(error.hint === undefined ? {} : adviceOf(error.hint)),
+      ...(hint === undefined ? {} : adviceOf(hint)),
       ...(words.action === undefined ? {} : { action: words.action }),
     }
     answerPage(exchange, status, page, { headers, isLast })
@@ -63,7 +66,7 @@ export function answerRefusal(
   const problem = {
     ...{ type: 'about:blank', title: STATUS_CODES[status], status },
     ...{ detail: error.clientMessage, code: error.code },
-    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    ...(hint === undefined ? {} : { hint }),
     ...words.members,
   }
   answer(exchange, status, 'application/problem+json', `${JSON.stringify(problem)}\n`, {
@@ -153,10 +156,11 @@ function withNote(text: string, note: string | undefined): string {
   return note === undefined ? sentence(text) : `${sentence(text)} ${note}`
 }
 
-/** Advice that is a command alone is shown as one, to be copied. */
+/** Advice that begins with a command has it shown as one, to be copied. */
 function adviceOf(hint: string): Pick<Page, 'hint' | 'command'> {
-  const command = /^(?:[^;:]*: )?(sally [^;]+)$/.exec(hint)?.[1]
-  return command === undefined ? { hint: sentence(hint) } : { command }
+  const [, command, more] = /^(?:[^;:]*: )?(sally [^;]+)(?:; (.+))?$/.exec(hint) ?? []
+  if (command === undefined) return { hint: sentence(hint) }
+  return { command, ...(more === undefined ? {} : { hint: sentence(more) }) }
 }
 
 function sentence(text: string): string {

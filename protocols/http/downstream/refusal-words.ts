@@ -3,8 +3,9 @@ import type { SallyportError } from '../../kit/errors.ts'
 import { SallyportError as SallyportFailure } from '../../kit/errors.ts'
 import type { Cut, Level, Session } from '../../session.ts'
 import type { Exchange } from '../wire.ts'
+import { needOfMethod } from '../relay/rules.ts'
 import { fieldValue } from '../wire/fields.ts'
-import { HttpRefusal } from '../wire/refusal.ts'
+import { HttpRefusal, statusOf } from '../wire/refusal.ts'
 import { answerRefusal, type RefusalWords } from './answer.ts'
 import type { Asked } from './check.ts'
 import type { HeldLease } from './held-lease.ts'
@@ -45,6 +46,28 @@ export function refusalWords(
       href: openLink(needs, pageOf(exchange, asked)),
     },
   }
+}
+
+/**
+ * Words for who is not let in. What is known of the resource's rules is nobody's business yet, so the level is the one that was asked
+ * for, else the one that the method needs where no rule says otherwise.
+ */
+export function deniedWords(
+  error: SallyportError,
+  exchange: Exchange,
+  asked: Asked,
+  wanted: Level | '',
+): RefusalWords {
+  const page = pageOf(exchange, asked)
+  if (error.code !== 'access-denied') {
+    // Nobody could let them in who is not kept out for want of a grant.
+    return statusOf(error) === 503 ? { action: { label: 'Try again', href: page } } : {}
+  }
+  const level = wanted === '' ? needOfMethod(exchange.method) : wanted
+  // The gate knows no method, and names the lowest level to whoever named none.
+  const hint = error.hint?.replace(/(sally request \S+ --level) \S+/, `$1 ${level}`)
+  const action = { label: 'Ask for access', href: openLink(level, page) }
+  return { title: 'No access now', hint, members: { level }, action }
 }
 
 /** Where a browser asks (again) for access, and comes back to where it was. */

@@ -15,7 +15,7 @@ import type { ClientConnection } from './client-connection.ts'
 import { findEvidence, type Shown } from './evidence.ts'
 import type { HeldLease } from './held-lease.ts'
 import { beginVisit, refuseOwnPath, serveOwnPath } from './own-paths.ts'
-import { answerCut, openLink, pageOf } from './refusal-words.ts'
+import { answerCut, deniedWords, openLink, pageOf } from './refusal-words.ts'
 import { isOwnPath } from './return-path.ts'
 
 /** Handles one request. Never throws and never rejects. `open` is there where a WebSocket is asked for. */
@@ -148,20 +148,14 @@ async function refuse(
   }
   const asks = `Bearer realm="${connection.host.domain}"`
   const isUnauthorised = isUnknown || error.code === 'token-refused'
+  if (!isUnauthorised) {
+    answerRefusal(exchange, error, deniedWords(error, exchange, asked, wantedOf(exchange)))
+    return
+  }
+  const said = evidence.kind === 'none' ? asks : `${asks}, error="invalid_token"`
   answerRefusal(exchange, error, {
-    ...(isUnauthorised
-      ? {
-          headers: [
-            'www-authenticate',
-            evidence.kind === 'none' ? asks : `${asks}, error="invalid_token"`,
-          ],
-        }
-      : {}),
-    ...(error.code === 'access-denied' ? { title: 'No access now' } : {}),
-    action: {
-      label: isUnauthorised ? 'Sign in' : 'Ask for access',
-      href: openLink('read', pageOf(exchange, asked)),
-    },
+    headers: ['www-authenticate', said],
+    action: { label: 'Sign in', href: openLink('read', pageOf(exchange, asked)) },
   })
 }
 

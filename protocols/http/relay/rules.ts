@@ -3,7 +3,7 @@ import { levels, type HttpRule, type Level } from '../../session.ts'
 import { compileGlob, matchesGlob } from './glob.ts'
 
 /** What a request needs where no rule of the resource matches. */
-function needOfMethod(method: string): Level {
+export function needOfMethod(method: string): Level {
   switch (method) {
     case 'GET':
     case 'HEAD':
