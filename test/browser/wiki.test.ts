@@ -208,6 +208,7 @@ test('with the cookie of before, another connection gets nothing but the way to 
     await heading('No access now').waitFor()
     const way = page.getByRole('link', { name: 'Ask for access' })
     expect(await way.getAttribute('href')).toContain('to=%2Flive')
+    expect(await text()).toContain('sally request wiki --level read --reason TEXT --wait')
     await look('no-access')
   } finally {
     page = before
@@ -331,7 +332,8 @@ test('another site can neither act for them nor read what they see', async () =>
     expect(await page.evaluate(`read('${wiki}/api/echo')`)).toBe('refused')
     expect(await page.evaluate(`open('${wiki.replace('https', 'wss')}/socket')`)).toBe('refused')
     await page.evaluate(`show('${consoleOrigin}')`)
-    expect(page.frames().at(-1)!.url()).toMatch(/^chrome-error:/)
+    // The frame is there before what it shows.
+    await expect.poll(() => page.frames().at(-1)!.url()).toMatch(/^chrome-error:/)
   } finally {
     site.close()
     site.closeAllConnections()
@@ -367,6 +369,39 @@ test('signing out everywhere ends what is open; then they are asked who they are
   await signInAtProvider(page, 'dev')
   await page.waitForURL(`${wiki}/pages/on-call`)
   expect(await page.locator('#who').innerText()).toBe('dev@example.test')
+})
+
+test('the app’s page hears of the end before it comes, and of the end', async () => {
+  await revokeAll('another one')
+  const grant = ['grant', 'dev@example.test', 'wiki', '--level', 'read', '--for', '62s']
+  expect(await demo.sally('admin', ...grant, '--reason', 'a minute')).toMatchObject({ code: 0 })
+  await page.goto(`${wiki}/.sallyport/open?level=read&to=%2Flive`)
+  await page.locator('#clock', { hasText: 'UTC' }).waitFor()
+  await page.evaluate(`window.told = []
+    const bar = new EventSource('/.sallyport/events')
+    for (const name of ['session', 'warning', 'end'])
+      bar.addEventListener(name, ({ data }) => window.told.push([name, JSON.parse(data)]))
+    bar.onerror = () => bar.close()`)
+  type Told = [string, Record<string, unknown>][]
+  const told = () => page.evaluate<Told>('window.told')
+  const names = async (): Promise<string[]> => (await told()).map(([name]) => name)
+  // A minute before.
+  await expect.poll(names, { timeout: 20_000 }).toContain('warning')
+  const [session, warning] = await told()
+  expect(session).toEqual(['session', { level: 'read', expiresAtMs: expect.any(Number) as number }])
+  expect(warning).toEqual(['warning', { line: expect.stringMatching(/"wiki" ends in/) as string }])
+  const echoed = await page.evaluate<Record<string, string>>(
+    `fetch('/api/echo').then(({ headers }) => Object.fromEntries(headers))`,
+  )
+  expect(echoed['sallyport-warning']).toBe(warning![1]['line'])
+  expect(Date.parse(echoed['sallyport-expires-at']!)).toBe(session![1]['expiresAtMs'])
+  await revokeAll('the minute is over')
+  const message = expect.stringContaining('was revoked: the minute is over') as string
+  await expect.poll(async () => (await told()).at(-1)).toMatchObject(['end', { message }])
+  expect((await told()).at(-1)![1]).toMatchObject({ reason: 'grant-revoked' })
+  // The app’s own stream ends as well, and its WebSocket says why.
+  await page.locator('#clock', { hasText: 'stopped' }).waitFor()
+  await page.locator('#log', { hasText: 'closed (1008)' }).waitFor()
 })
 
 test('all of it was recorded', async () => {

@@ -1,6 +1,7 @@
 /** A browser at control's console, with the real development provider, and a proxy that signs visits. */
 import { createPrivateKey, randomBytes } from 'node:crypto'
 import { request } from 'node:https'
+import type { LookupFunction } from 'node:net'
 import { createKeySigner } from '../../certs/key-signer.ts'
 import { challengeOf } from '../../control/api/http.ts'
 import { defaultRealm } from '../../control/api/names.ts'
@@ -117,8 +118,18 @@ export async function startAppsSite(databaseUrl?: string): Promise<AppsSite> {
   }
 }
 
-function openTab(ca: string[], origin: string, provider: ProviderSite): Tab {
+/** `elsewhere`: names, besides our own, that lead to this machine and are followed to; each has a certificate of one of `ca`. */
+export function openTab(
+  ca: string[],
+  origin: string,
+  provider: ProviderSite,
+  elsewhere?: string,
+): Tab {
   const cookies: Tab['cookies'] = new Map()
+  const isElsewhere = ({ hostname }: URL): boolean =>
+    elsewhere !== undefined && hostname.endsWith(`.${elsewhere}`)
+  const lookup: LookupFunction = (_name, { all }, done) =>
+    all === true ? done(null, [{ address: '127.0.0.1', family: 4 }]) : done(null, '127.0.0.1', 4)
   const once = (
     method: string,
     address: string,
@@ -133,6 +144,7 @@ function openTab(ca: string[], origin: string, provider: ProviderSite): Tab {
       const type = { 'content-type': 'application/x-www-form-urlencoded' }
       const outgoing = request(url, {
         ...{ method, ca, agent: false },
+        ...(isElsewhere(url) ? { lookup } : {}),
         headers: {
           accept: 'text/html',
           ...(cookie === '' ? {} : { cookie }),
@@ -160,7 +172,8 @@ function openTab(ca: string[], origin: string, provider: ProviderSite): Tab {
       outgoing.on('error', reject)
       outgoing.end(body)
     })
-  const isHere = (url: string): boolean => /^https:\/\/(?:127\.0\.0\.1|localhost):/.test(url)
+  const isHere = (url: string): boolean =>
+    /^https:\/\/(?:127\.0\.0\.1|localhost):/.test(url) || isElsewhere(new URL(url))
   const onward = async (first: Shown): Promise<Shown> => {
     let shown = first
     for (let hops = 0; shown.location !== undefined && hops < 20; hops += 1) {
