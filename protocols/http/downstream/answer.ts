@@ -57,7 +57,7 @@ export function answerRefusal(
   if (wantsPage(exchange.headers)) {
     const page: Page = {
       ...{ title, lead: withNote(error.clientMessage, words.note), code: error.code },
-      ...(hint === undefined ? {} : adviceOf(hint)),
+      ...(hint === undefined ? {} : adviceOf(hint, words.action !== undefined)),
       ...(words.action === undefined ? {} : { action: words.action }),
     }
     answerPage(exchange, status, page, { headers, isLast })
@@ -156,11 +156,11 @@ function withNote(text: string, note: string | undefined): string {
   return note === undefined ? sentence(text) : `${sentence(text)} ${note}`
 }
 
-/** Advice that begins with a command has it shown as one, to be copied. */
-function adviceOf(hint: string): Pick<Page, 'hint' | 'command'> {
+/** Advice that begins with a command has it shown as one, to be copied; what else could be done comes last, and not beside a button. */
+function adviceOf(hint: string, hasAction: boolean): Pick<Page, 'hint' | 'command'> {
   const [, command, more] = /^(?:[^;:]*: )?(sally [^;]+)(?:; (.+))?$/.exec(hint) ?? []
   if (command === undefined) return { hint: sentence(hint) }
-  return { command, ...(more === undefined ? {} : { hint: sentence(more) }) }
+  return { command, ...(more === undefined || hasAction ? {} : { hint: sentence(more) }) }
 }
 
 function sentence(text: string): string {

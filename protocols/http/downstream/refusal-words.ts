@@ -67,7 +67,8 @@ export function deniedWords(
   // The gate knows no method, and names the lowest level to whoever named none.
   const hint = error.hint?.replace(/(sally request \S+ --level) \S+/, `$1 ${level}`)
   const action = { label: 'Ask for access', href: openLink(level, page) }
-  return { title: 'No access now', hint, members: { level }, action }
+  const note = 'The next page shows who can let you in, and asks them.'
+  return { title: 'No access now', note, hint, members: { level }, action }
 }
 
 /** Where a browser asks (again) for access, and comes back to where it was. */
