@@ -44,7 +44,7 @@ interface Verdict {
 /** What PyJWT says of tokens, with control's published keys. */
 async function verify(tokens: readonly string[], audience = 'wiki'): Promise<Verdict[]> {
   const given = {
-    jwks: `${stack.site.controlUrl}/.well-known/jwks.json`,
+    jwks: `${stack.site.controlUrl}/.well-known/jwks.json?domain=${httpDomain}`,
     audience: `https://${audience}.${httpDomain}`,
     issuer: `https://${httpDomain}`,
     tokens,
