@@ -148,7 +148,11 @@ export function createMetrics(readings: Readings): Metrics {
     const ageMs = readings.leaseAgeMs()
     return ageMs === undefined ? Number.NaN : ageMs / 1_000
   })
-  gauge('clock_skew_seconds', "Control's clock minus ours", () => readings.clockSkewMs() / 1_000)
+  gauge(
+    'clock_skew_seconds',
+    "Control's clock minus ours, as much of it as no delay explains",
+    () => readings.clockSkewMs() / 1_000,
+  )
   gauge('spool_bytes', 'Segments and blobs on disk', () => readings.spool().bytes)
   gauge('spool_bytes_max', 'What the spool may take', () => readings.spool().bytesMax)
   gauge('spool_entries', 'Entries written since the start', () => readings.spool().entries)

@@ -1,6 +1,10 @@
 /** Cookies of browsers through a real proxy, which got them from a real control and a real provider: each is good for one person at one app. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { completeConfig } from '../../proxy/config.ts'
+import { startProxy, type RunningProxy } from '../../proxy/start-proxy.ts'
+import { silentLog } from '../fakes/proxy-world.ts'
 import { startProviderSite, type ProviderSite } from '../fakes/provider-site.ts'
 import { startWebApp, type Said, type WebApp } from '../fakes/web-app.ts'
 import { httpDomain, startHttpStack, type HttpStack } from '../http-stack.ts'
@@ -16,6 +20,8 @@ let apps: Record<App, WebApp>
 let stack: HttpStack
 /** Both are signed in at both. */
 const tabs = new Map<Who, Tab>()
+/** Of another group, and so of another domain. */
+let edge: RunningProxy | undefined
 
 beforeAll(async () => {
   provider = await startProviderSite('demo')
@@ -35,7 +41,7 @@ beforeAll(async () => {
     provider.authorityPem,
   ]
   for (const who of people) {
-    const tab = openTab(authorities, new URL(controlUrl).origin, provider, httpDomain)
+    const tab = openTab(authorities, new URL(controlUrl).origin, provider, 'test')
     await tab.signIn(`${who}@example.test`)
     tabs.set(who, tab)
     for (const app of ['wiki', 'shop'] as const) {
@@ -48,6 +54,7 @@ beforeAll(async () => {
   }
 })
 afterAll(async () => {
+  await edge?.stop(0)
   await stack?.stop()
   for (const app of Object.values(apps ?? {})) await app.close()
   await provider?.close()
@@ -73,10 +80,14 @@ function cookieOf(who: Who, app: App): string {
 }
 
 /** With this cookie and nothing else, as a script and as a person who opens a page. */
-async function show(app: App, cookie: string): Promise<{ script: Shown; page: Shown }> {
-  const url = `${stack.origin(app)}/shown`
+async function show(
+  app: App,
+  cookie: string,
+  origin = stack.origin(app),
+): Promise<{ script: Shown; page: Shown }> {
+  const url = `${origin}/shown`
   const tab = (): Tab => {
-    const stranger = openTab([readFileSync(stack.caFile, 'utf8')], url, provider, httpDomain)
+    const stranger = openTab([readFileSync(stack.caFile, 'utf8')], url, provider, 'test')
     stranger.cookies.set(new URL(url).hostname, new Map([[sessionCookie, cookie]]))
     return stranger
   }
@@ -84,9 +95,9 @@ async function show(app: App, cookie: string): Promise<{ script: Shown; page: Sh
   return { script, page: await tab().get(url) }
 }
 
-async function expectRefused(app: App, cookie: string): Promise<void> {
+async function expectRefused(app: App, cookie: string, origin?: string): Promise<void> {
   const before = apps[app].arrived.length
-  const { script, page } = await show(app, cookie)
+  const { script, page } = await show(app, cookie, origin)
   expect(script.status).toBe(401)
   expect(script.headers['content-type']).toBe('application/problem+json')
   // In the same words, whatever is wrong with it.
@@ -149,4 +160,43 @@ test('two people behind one address are not taken for each other, and the end of
   await expect.poll(async () => (await show('wiki', mine)).script.status).toBe(403)
   expect(whoIn((await show('wiki', theirs)).script)[0]).toBe(lead)
   expect(whoIn((await show('shop', cookieOf('dev', 'shop'))).script)[0]).toBe(dev)
+})
+
+test('one of another group and domain is refused, though it is for the same app', async () => {
+  const { api, directory } = stack
+  const before = cookieOf('lead', 'wiki')
+  const domain = 'edge.test'
+  await api.call('groupCreate', { body: { name: 'edge', domain } })
+  const { token } = await api.call('joinToken', { params: { name: 'edge' } })
+  const [joinTokenFile, policyFile] = [join(directory, 'join'), join(directory, 'edge.yaml')]
+  writeFileSync(joinTokenFile, token, { mode: 0o600 })
+  const { port } = apps.wiki
+  const rule = { reference: 'none:wiki', addresses: [`127.0.0.1:${port}`], tls: 'disable' }
+  writeFileSync(policyFile, JSON.stringify({ secrets: [rule] }))
+  edge = await startProxy({
+    config: completeConfig({
+      ...{ dataDir: join(directory, 'edge'), controlUrl: stack.site.controlUrl, joinTokenFile },
+      ...{ policyFile, listen: { http: '127.0.0.1:0' } },
+    }),
+    log: silentLog,
+  })
+  await edge.ready()
+  const moved = {
+    ...{ name: 'wiki', protocol: 'http' as const, address: { host: '127.0.0.1', port } },
+    ...{ group: 'edge', tls: { mode: 'disable' as const }, http: {} },
+    levels: { read: { account: 'wiki', secret: 'none:wiki' } },
+  }
+  await api.call('resourcesApply', { body: { file: { resources: [moved] } } })
+  await stack.grant({ email: 'lead@example.test' }, 'wiki')
+  const origin = `https://wiki.${domain}:${edge.ports.http}`
+  await expectRefused('wiki', before, origin)
+  const tab = tabs.get('lead')!
+  const url = `${origin}/moved`
+  const shown = await tab.open(url)
+  expect(shown.url).toBe(url)
+  expect(whoIn(shown)).toEqual(['lead@example.test', `https://wiki.${domain}`])
+  // Nor the other way round.
+  const after = tab.cookies.get(`wiki.${domain}`)!.get(sessionCookie)!
+  expect((await show('wiki', after, origin)).script.status).toBe(200)
+  await expectRefused('wiki', after)
 })
