@@ -154,7 +154,7 @@ test('two people behind one address are not taken for each other, and the end of
   )
   const [dev, lead] = ['dev@example.test', 'lead@example.test']
   expect(seen).toEqual([dev, lead, dev, lead, dev, lead])
-  const { items } = await stack.api.call('grants', { query: { person: dev!, state: 'live' } })
+  const { items } = await stack.api.call('grants', { query: { person: dev, state: 'live' } })
   const grant = items.find(({ resource }) => resource === 'wiki')!
   await stack.api.call('grantRevoke', { params: { id: grant.id }, body: { reason: 'a test' } })
   await expect.poll(async () => (await show('wiki', mine)).script.status).toBe(403)
