@@ -39,7 +39,7 @@ export default defineConfig({
       project(
         'unit',
         ['test/unit/**/*.test.ts', '{proxy,control,protocols,certs}/**/*.test.ts'],
-        10_000,
+        30_000,
         '100%',
       ),
       project('conformance', ['test/conformance/**/*.test.ts'], 60_000, 2),
