@@ -28,6 +28,7 @@ import { handleRequest } from './downstream/requests.ts'
 import type { Exchange } from './wire.ts'
 import { serveHttp1, type OpenWebSocket } from './wire/http1.ts'
 import { serveHttp2 } from './wire/http2.ts'
+import { linger } from './wire/linger.ts'
 import { HttpRefusal } from './wire/refusal.ts'
 
 /** Requests that wait on one connection of HTTP/1 for the answer to those before them. */
@@ -69,7 +70,7 @@ async function serveRequests(
     () => socket.bytesRead,
     (isPartial) => {
       const late = new HttpRefusal(408, 'handshake-timeout', 'the request took too long')
-      if (isPartial && greeted.version !== '2') sayGoodbye(socket, rawRefusal(late), host)
+      if (isPartial && greeted.version !== '2') linger(socket, host, rawRefusal(late))
       else socket.destroy()
     },
   )
@@ -80,6 +81,8 @@ async function serveRequests(
     })
   } else {
     const queue = new RequestQueue(socket, served)
+    // What Node closes with after an answer that is the last.
+    socket.destroySoon = () => linger(socket, host)
     serveHttp1(socket, {
       request(exchange) {
         idle.begin(exchange)
@@ -89,7 +92,7 @@ async function serveRequests(
         idle.begin(exchange)
         queue.add(exchange, open)
       },
-      broken: (refusal) => sayGoodbye(socket, rawRefusal(refusal), host),
+      broken: (refusal) => linger(socket, host, rawRefusal(refusal)),
     })
   }
   await over
@@ -131,13 +134,4 @@ class RequestQueue {
     if (this.#socket.destroyed) return
     handleRequest(exchange, this.#connection, next.open)
   }
-}
-
-/** Says a last word, and takes what the client still sends until it has read it. */
-function sayGoodbye(socket: TLSSocket, words: string, { clock, limits }: Host): void {
-  if (socket.destroyed) return
-  const deadline = clock.startTimer(limits.farewellMs, () => socket.destroy())
-  socket.once('close', () => deadline.cancel())
-  socket.end(words)
-  socket.resume()
 }

@@ -304,6 +304,11 @@ class RelayedRequest implements AppAnswer, Leaseholder {
       this.#exchange.abandon()
     } else if (!isTold) {
       answerCut(this.#exchange, cut, this.#admitted.asked, this.#admitted.held)
+      // Our own answer: the session does not wait for a client that is slow to take it.
+      this.#detach()
+      const { clock, limits } = this.#admitted.host
+      const deadline = clock.startTimer(limits.lingerMs, () => this.#exchange.abandon())
+      this.#exchange.onClose(() => deadline.cancel())
     }
   }
 

@@ -57,6 +57,9 @@ export interface Limits {
   requestHeadMs: number
   /** Between two bytes of a request's body. */
   requestBodyMs: number
+  /** After the last answer of an HTTP/1 connection, what its client still sends is read and dropped for so long, and so much of it. */
+  lingerMs: number
+  lingerBytesMax: number
   /** An HTTP connection without any request. */
   connectionIdleMs: number
   /** Text of one WebSocket, both ways together, that is recorded where the resource asks for it; what follows passes unrecorded. */
@@ -94,6 +97,8 @@ export const defaultLimits: Readonly<Limits> = {
   streamsMax: 250,
   requestHeadMs: 10_000,
   requestBodyMs: 60_000,
+  lingerMs: 5_000,
+  lingerBytesMax: 256 * 1024 * 1024,
   connectionIdleMs: 180_000,
   webSocketTextBytesMax: 16 * 1024 * 1024,
 }

@@ -111,6 +111,10 @@ async function streamsOfHttp2(
       more()
     }
     const ended = new Promise<string>((resolve) => {
+      // Node’s client keeps a stream that it was asked to stop sending on (NO_ERROR) for as long as something waits in it.
+      stream.on('end', () => {
+        if (text !== '') resolve(refusalOf(status, text))
+      })
       stream.on('close', () => {
         if (text !== '') resolve(refusalOf(status, text))
         else resolve(stream.rstCode === 0 ? `whole ${status}` : `reset ${stream.rstCode}`)
@@ -235,8 +239,7 @@ const expectedEnds = (reason: string, words: string) => ({
   'HTTP/1.1 /events': 'broken off',
   'HTTP/1.1 /endless': 'broken off',
   'HTTP/1.1 /never': `403 ${reason}`,
-  // Who sends without looking meets the end of the connection before the words.
-  'HTTP/1.1 /upload': expect.stringMatching(`^(?:403 ${reason}|error E.*)$`) as unknown,
+  'HTTP/1.1 /upload': `403 ${reason}`,
   'HTTP/2 /events': 'reset 2',
   'HTTP/2 /endless': 'reset 2',
   'HTTP/2 /never': `403 ${reason}`,

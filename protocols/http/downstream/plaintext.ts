@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Host } from '../../engine.ts'
+import { linger } from '../wire/linger.ts'
 import { parseAuthority } from './authority.ts'
 
 /** Enough for the head of a browser's first request; what is longer gets words, and no redirect. */
@@ -28,11 +29,8 @@ export async function answerPlaintext(
   const fields =
     'Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nConnection: close\r\n' +
     `Content-Length: ${words.length}\r\n\r\n`
-  const deadline = host.clock.startTimer(host.limits.farewellMs, () => connection.destroy())
   await new Promise<void>((resolve) => {
     connection.once('close', () => resolve())
-    connection.resume()
-    connection.end(start + fields + words)
+    linger(connection, host, start + fields + words)
   })
-  deadline.cancel()
 }

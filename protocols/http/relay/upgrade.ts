@@ -1,5 +1,4 @@
 /** The opening of a WebSocket: recorded as a request, then handed over. */
-import type { Duplex } from 'node:stream'
 import type { SallyportError } from '../../kit/errors.ts'
 import type { ActivityId, Cut } from '../../session.ts'
 import { answerRefusal } from '../downstream/answer.ts'
@@ -130,10 +129,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       void relayWebSocket({
         ...{ session, held, host, request: id, target, extensions },
         ...{ client: stream, clientHead: head, app, appHead },
-      }).then(() => {
-        leave()
-        closeBoth(stream, app)
-      })
+      }).then(leave)
     },
   }
 
@@ -177,9 +173,4 @@ function handshakeFields(headers: RawHeaders): string[] {
   return responseHeaders(headers).flatMap((name, at, all) =>
     at % 2 === 1 || ofHandshake.has(name) ? [] : [name, all[at + 1]!],
   )
-}
-
-function closeBoth(client: Duplex, app: Duplex): void {
-  client.destroy()
-  app.destroy()
 }

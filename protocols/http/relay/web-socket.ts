@@ -9,6 +9,7 @@ import type { Host } from '../../engine.ts'
 import { SallyportError, toSallyportError } from '../../kit/errors.ts'
 import type { ActivityId, Cut, RecordedFrom, Recording, Session } from '../../session.ts'
 import type { HeldLease } from '../downstream/held-lease.ts'
+import { linger } from '../wire/linger.ts'
 import { closeCodes, closeFrame, FrameError, FrameReader } from '../wire/web-socket-frames.ts'
 
 /** Both sides after the switch. Their ends were not read yet. */
@@ -35,7 +36,9 @@ const closingMs = 10_000
 /** The record of the request that opened it has all of its target. */
 const targetCharactersMax = 1_000
 
-/** Resolves when it is over, both sides closed and its record settled. Never rejects. A cut closes with 1008 and the reason. */
+/**
+ * Resolves when it is over and its record settled: both sides closed, or cut and its client told so, with 1008 and the reason. Never rejects.
+ */
 export async function relayWebSocket(between: WebSocketRelay): Promise<void> {
   await new Relay(between).run()
 }
@@ -54,6 +57,8 @@ class Relay {
   #closeCode: number | undefined
   #failure: SallyportError | undefined
   #isCut = false
+  /** Nothing of the app's waits for the client of a cut WebSocket any more; its connection may take longer to close. */
+  readonly #told = Promise.withResolvers<void>()
   /** Nothing is relayed any more; the sides say goodbye. */
   #isEnding = false
 
@@ -97,7 +102,7 @@ class Relay {
     try {
       this.#begin(id)
       if (session.signal.aborted) cut()
-      await gone
+      await Promise.race([gone, this.#told.promise])
     } finally {
       session.signal.removeEventListener('abort', cut)
       held.forgetDrain(app)
@@ -212,18 +217,20 @@ class Relay {
 
   #cut(cut: Cut): void {
     this.#isCut = true
-    const { client, app } = this.#between
+    const { host, client, app } = this.#between
     // Nothing goes to the app any more, not even a goodbye.
     app.destroy()
     if (this.#isEnding) return
     this.#isEnding = true
     this.#closeCode = closeCodes.policyViolation
     this.#recording?.mark(cut.message)
-    if (this.#fromApp.isAtBoundary) {
-      client.write(closeFrame(closeCodes.policyViolation, cut.message))
-    }
-    client.end()
-    this.#leave()
+    const words = this.#fromApp.isAtBoundary
+      ? closeFrame(closeCodes.policyViolation, cut.message)
+      : ''
+    // What the app said and the client has not taken is the session's to wait for; the words are ours.
+    if (client.writableLength === 0) this.#told.resolve()
+    else client.once('finish', () => this.#told.resolve())
+    linger(client, host, words)
   }
 
   #leave(): void {

@@ -80,6 +80,7 @@ class Http2Exchange implements Exchange {
   #trailers: RawHeaders = []
   #onDrain: (() => void) | undefined
   #awaitsDrain = false
+  #waitsForTrailers = false
 
   constructor(
     stream: ServerHttp2Stream,
@@ -134,9 +135,11 @@ class Http2Exchange implements Exchange {
     }
     const waitForTrailers = how.mayTrail === true
     if (waitForTrailers) {
-      this.source.once('wantTrailers', () =>
-        this.#say(() => this.source.sendTrailers(outgoing(this.#trailers))),
-      )
+      this.#waitsForTrailers = true
+      this.source.once('wantTrailers', () => {
+        this.#say(() => this.source.sendTrailers(outgoing(this.#trailers)))
+        this.#stopClient()
+      })
     }
     const options = waitForTrailers ? trailing : {}
     this.#say(() => this.source.respond(withStatus(status, headers), options))
@@ -156,8 +159,20 @@ class Http2Exchange implements Exchange {
   end(trailers: RawHeaders = []): void {
     this.#trailers = trailers
     this.source.end()
-    // What is still sent of the request interests nobody any more (RFC 9113, 8.1).
     if (!this.source.readableEnded) this.source.resume()
+    if (!this.#waitsForTrailers) this.source.once('finish', () => this.#stopClient())
+  }
+
+  /**
+   * What is still sent of the request interests nobody any more: NO_ERROR asks the client to stop, and the answer stands (RFC 9113,
+   * 8.1). A stream that was left open would keep its connection for as long as its client likes.
+   */
+  #stopClient(): void {
+    if (this.body === undefined || this.source.readableEnded) return
+    // Node sends trailers in an immediate of its own, and none once the stream counts as closed.
+    setImmediate(() => {
+      if (this.#isOpen()) this.source.close(constants.NGHTTP2_NO_ERROR)
+    })
   }
 
   abandon(): void {
