@@ -10,9 +10,11 @@ import { createSupervisor } from '../../deploy/supervisor.ts'
 import { sleep, systemClock as clock } from '../../protocols/kit/clock.ts'
 import { missingPackages } from '../../test/debian-packages.ts'
 import { httpDomain, startHttpStack, type HttpStack } from '../../test/http-stack.ts'
+import { startWebApp } from '../../test/fakes/web-app.ts'
 import { announce } from '../announce.ts'
 import { cpuUs } from '../process-usage.ts'
 import { runBench } from '../run-bench.ts'
+import { measureCuts } from './cuts.ts'
 import { countRequests, measureLatency, measureThroughput } from './h2load.ts'
 import { startNginx } from './nginx.ts'
 import { sizes, type BenchOptions } from './options.ts'
@@ -22,6 +24,8 @@ import { targetNames, type Target } from './targets.ts'
 import { measureMemory, measureMessages, startEcho } from './websocket.ts'
 
 const app = 'wiki'
+/** Whose answers last. */
+const streams = 'streams'
 const hoursMs = 2 * 3_600_000
 const storedMsMax = 60_000
 
@@ -42,6 +46,7 @@ async function measure(options: BenchOptions): Promise<Measured> {
   const supervisor = createSupervisor({ clock, announce })
   announce('starting nginx, control and the proxy')
   const echo = await startEcho()
+  const streaming = await startWebApp()
   const nginx = await startNginx({
     ...{ directory: scratch, socketPort: echo.port, supervisor, clock },
   })
@@ -53,6 +58,10 @@ async function measure(options: BenchOptions): Promise<Measured> {
           rules: [{ path: '/**', needs: 'read' }],
           limits: { requestsMax: 2 * options.idleWebSockets + 100 },
         },
+      },
+      [streams]: {
+        port: streaming.port,
+        http: { rules: [{ path: '/**', needs: 'read' }] },
       },
     },
     environment: { NODE_ENV: 'production' },
@@ -85,6 +94,7 @@ async function measure(options: BenchOptions): Promise<Measured> {
     const latency = await measureLatencies(targets, options, scratch)
     const messages = await measureAllMessages(targets.slice(1), options)
     await stack.api.call('grantRevoke', { params: { id: grant.id }, body: { reason: 'done' } })
+    const cuts = await measureCuts(stack, person, streams, options.cutRounds, clock)
 
     announce(`completeness: ${options.countedRequests} requests`)
     const counted = await stack.grant(person, app, { forMs: hoursMs })
@@ -92,11 +102,12 @@ async function measure(options: BenchOptions): Promise<Measured> {
     await stack.api.call('grantRevoke', { params: { id: counted.id }, body: { reason: 'done' } })
     const stored = await requestsStored(stack, counted)
     announce(`${sent} requests sent, ${stored} in the audit`)
-    return { requests, latency, messages, memoryKb, completeness: { sent, stored } }
+    return { requests, latency, messages, memoryKb, cuts, completeness: { sent, stored } }
   } finally {
     await stack.stop()
     await supervisor.stop()
     echo.close()
+    await streaming.close()
     rmSync(scratch, { recursive: true, force: true })
   }
 }

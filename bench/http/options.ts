@@ -10,6 +10,8 @@ export interface BenchOptions {
   readonly webSockets: number
   readonly messagesPerWebSocket: number
   readonly idleWebSockets: number
+  /** Revocations with one of each kind open. */
+  readonly cutRounds: number
   /** Each of which must be in the audit. */
   readonly countedRequests: number
 }
@@ -22,6 +24,7 @@ const whole: BenchOptions = {
   webSockets: 16,
   messagesPerWebSocket: 5_000,
   idleWebSockets: 500,
+  cutRounds: 40,
   countedRequests: 100_000,
 }
 const quick: BenchOptions = {
@@ -32,6 +35,7 @@ const quick: BenchOptions = {
   webSockets: 16,
   messagesPerWebSocket: 1_000,
   idleWebSockets: 300,
+  cutRounds: 10,
   countedRequests: 10_000,
 }
 

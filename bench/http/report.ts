@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { createReport, type FigureRow, type Report } from '../report.ts'
 import { figureOf, ratioOfRounds, type RoundSample } from '../statistics.ts'
+import { cutKinds, type CutSample } from './cuts.ts'
 import { h2loadProgram, type HttpVersion } from './h2load.ts'
 import { nginxProgram } from './nginx.ts'
 import { targetNames, type TargetName } from './targets.ts'
@@ -26,6 +27,7 @@ export interface Measured {
   readonly latency: readonly LatencySample[]
   readonly messages: readonly MessageSample[]
   readonly memoryKb: Readonly<Record<'nginx' | 'sallyport', number>>
+  readonly cuts: readonly CutSample[]
   /** Requests that were sent through the proxy, and that the audit has. */
   readonly completeness: { readonly sent: number; readonly stored: number }
 }
@@ -66,6 +68,13 @@ export function reportOf(measured: Measured): Report<TargetName> {
     sallyport: figureOf([measured.memoryKb.sallyport]),
   }
   ratios['memory_kb_per_idle_websocket'] = measured.memoryKb.sallyport
+  for (const kind of cutKinds) {
+    const ofKind = measured.cuts.filter((each) => each.kind === kind)
+    figures[`cut_${kind}`] = { unit: 'ms', sallyport: figureOf(ofKind.map(({ ms }) => ms)) }
+  }
+  const { median, max } = figureOf(measured.cuts.map(({ ms }) => ms))
+  ratios['cut_ms'] = median
+  ratios['cut_ms_max'] = max
   ratios['completeness'] = measured.completeness.stored / measured.completeness.sent
   return createReport(figures, ratios, {
     nginx: spawnSync(nginxProgram, ['-v'], { encoding: 'utf8' }).stderr.trim(),
