@@ -2,7 +2,7 @@ import type { Clock } from '../../kit/clock.ts'
 import type { HttpTerms, Session } from '../../session.ts'
 import { HttpRefusal } from '../wire/refusal.ts'
 
-/** Counts requests under a session: those that are open in it, and those that its person began at this resource in this minute. */
+/** Counts requests under a session: those that are open in it, and those that its person began at this resource within a minute. */
 export interface RequestCounter {
   /** Throws `HttpRefusal` 429 past a limit; otherwise `leave` must follow. */
   enter(): void
@@ -29,38 +29,40 @@ export function countRequests(
           hint: 'Wait for some of them to end.',
         })
       }
-      if (perMinuteMax > 0 && begun.count() >= perMinuteMax) {
+      if (perMinuteMax > 0 && !begun.mayBegin(perMinuteMax)) {
         throw new HttpRefusal(429, 'rate-limited', 'too many requests of yours in this minute', {
           hint: 'Try again in a minute.',
         })
       }
       open.count++
-      begun.add()
     },
     leave: () => void open.count--,
   }
 }
 
+/**
+ * A bucket that fills with each request and leaks as many as are allowed in a minute: at no moment can one begin more than those at
+ * once, as one could at the edge between two minutes that are counted apart.
+ */
 class BegunRequests implements Disposable {
   readonly #clock: Clock
-  #minute = -1
   #count = 0
+  #atMs: number
 
   constructor(clock: Clock) {
     this.#clock = clock
+    this.#atMs = clock.monotonicMs()
   }
 
-  count(): number {
-    const minute = Math.floor(this.#clock.monotonicMs() / minuteMs)
-    if (minute !== this.#minute) {
-      this.#minute = minute
-      this.#count = 0
-    }
-    return this.#count
-  }
-
-  add(): void {
-    this.#count++
+  /** Counts one more, where there is room for it. */
+  mayBegin(perMinuteMax: number): boolean {
+    const nowMs = this.#clock.monotonicMs()
+    const leaked = ((nowMs - this.#atMs) * perMinuteMax) / minuteMs
+    this.#count = Math.max(0, this.#count - leaked)
+    this.#atMs = nowMs
+    if (this.#count + 1 > perMinuteMax) return false
+    this.#count += 1
+    return true
   }
 
   [Symbol.dispose](): void {}
