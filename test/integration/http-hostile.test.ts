@@ -206,6 +206,10 @@ const cases: Readonly<Record<string, Case>> = {
     send: `${get}${good}X: ${'a'.repeat(400_000)}\r\n\r\n`,
     told: [431],
   },
+  'a target longer than any': {
+    send: `GET ${at}?${'a'.repeat(70_000)} HTTP/1.1\r\n${good}\r\n`,
+    told: [414],
+  },
   'too many fields': {
     send: `${get}${good}${Array.from({ length: 300 }, (_, n) => `x-${n}: y\r\n`).join('')}\r\n`,
     told: [431],

@@ -80,6 +80,7 @@ test('so many requests of one session at a time, and more once one is over', asy
   await eventually(() => waiting.length === 2)
   const over = await site.ask({})
   expect([over.status, over.headers.get('retry-after')]).toEqual([429, '10'])
+  expect((await site.ask({ path: '/.sallyport/events' })).status).toBe(429)
   for (const answer of waiting.splice(0)) answer()
   expect((await Promise.all(asked)).map(({ status }) => status)).toEqual([200, 200])
   site.answer = (_request, response) => void response.end('ok')

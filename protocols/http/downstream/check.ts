@@ -18,6 +18,8 @@ export interface Asked {
 }
 
 const fieldsMax = 256
+/** Path and query: secrets are looked for in all of it before it is recorded. */
+const targetCharactersMax = 65_536
 const methodPattern = /^[A-Z][A-Z-]{0,31}$/
 /** Origin form (RFC 9112, 3.2.1): printable ASCII, and no fragment. */
 const originForm = /^\/[!"$-~]*$/
@@ -47,6 +49,9 @@ export function checkRequest(
   }
   if (exchange.method === 'TRACE' || exchange.method === 'TRACK') {
     throw new HttpRefusal(405, 'unsupported-feature', 'TRACE is not answered here')
+  }
+  if (exchange.target.length > targetCharactersMax) {
+    throw new HttpRefusal(414, 'frame-too-large', 'the path and its query are longer than 64 KiB')
   }
   if (!originForm.test(exchange.target)) {
     throw malformed(

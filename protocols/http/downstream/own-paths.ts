@@ -182,6 +182,8 @@ function sendEvents(exchange: Exchange, held: HeldLease, { gate, host }: ClientC
     held.leave(holder)
   })
   held.enter(holder)
+  held.counter.enter()
+  exchange.onClose(() => held.counter.leave())
   exchange.head(200, [
     ...['content-type', 'text/event-stream', 'cache-control', 'no-store'],
     ...['access-control-allow-origin', originOf(gate.browsers.signOutUrl)],
