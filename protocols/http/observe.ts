@@ -1,5 +1,5 @@
 /** What the audit learns of a request: method, path and query without secrets, and how it went. */
-import type { ActivitySource, BlobReference, FieldWriter, Outcome } from '../activity.ts'
+import type { ActivitySource, BlobReference, FieldWriter } from '../activity.ts'
 import type { Upstream } from '../session.ts'
 import { redactQuery } from './observe/redact-query.ts'
 
@@ -52,18 +52,4 @@ export class RequestSource implements ActivitySource {
 function pathOf(target: string, charactersMax: number | undefined): string {
   const mark = target.indexOf('?')
   return target.slice(0, Math.min(mark < 0 ? target.length : mark, charactersMax ?? Infinity))
-}
-
-/** An outcome to be filled in. */
-export function startOutcome(): Outcome {
-  return {
-    status: 'ok',
-    rows: -1,
-    bytesUp: 0,
-    bytesDown: 0,
-    durationUs: 0,
-    tag: '',
-    errorCode: '',
-    errorText: '',
-  }
 }

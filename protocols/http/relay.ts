@@ -1,6 +1,6 @@
 /** One request from its record to its outcome: out by the session, back to the client, with back-pressure both ways. */
 import type { Writable } from 'node:stream'
-import type { Outcome } from '../activity.ts'
+import { newOutcome } from '../activity.ts'
 import type { Host } from '../engine.ts'
 import type { Timer } from '../kit/clock.ts'
 import { remember } from '../kit/remember.ts'
@@ -15,7 +15,7 @@ import {
   refusalWords,
   warningHeaders,
 } from './downstream/refusal-words.ts'
-import { RequestSource, startOutcome } from './observe.ts'
+import { RequestSource } from './observe.ts'
 import { requestHeaders } from './relay/request-headers.ts'
 import { responseHeaders } from './relay/response-headers.ts'
 import { recordBodies, type BodyRecording } from './relay/record-bodies.ts'
@@ -115,7 +115,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   readonly #exchange: Exchange
   readonly #session: Session
   readonly #terms: HttpTerms
-  readonly #outcome: Outcome = startOutcome()
+  readonly #outcome = newOutcome()
   readonly #startedMs: number
   readonly #detach: () => void
   #id: ActivityId = 0
@@ -162,19 +162,21 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   start(): void {
     const admitted = this.#admitted
     const { exchange, asked, held, host } = admitted
-    this.#id = reportRequest(admitted, this.#terms, host)
+    let request: AppRequest
     try {
+      this.#id = reportRequest(admitted, this.#terms, host)
       checkTerms(admitted, this.#terms)
       held.counter.enter()
       this.#isEntered = true
+      // A session that is cut says no more who asks, also before its engine is told of the cut.
+      request = appRequestOf(admitted, this.#terms)
     } catch (error) {
-      this.#refuse(error as SallyportError)
+      this.#refuse(toSallyportError(error))
       return
     }
     const { session } = held
     const title = `${exchange.method} ${asked.path}`
     this.#bodies = recordBodies(session, this.#id, title)
-    const request = appRequestOf(admitted, this.#terms)
     // The record is committed before anything leaves; a cut meanwhile drops this.
     this.#session.forwardCall(() => {
       if (this.#isSettled) return

@@ -38,6 +38,10 @@ export class HeldLease {
   readonly #listeners = new Set<(line: string) => void>()
   #isRetired = false
   #isReleased = false
+  readonly #onCut = (): void => {
+    for (const holder of [...this.#holders]) holder.cut(this.session.signal.reason as Cut)
+    if (this.#holders.size === 0) this.release()
+  }
 
   /** Throws where the session was cut meanwhile; then the lease is given back. */
   constructor(session: Session, host: Host) {
@@ -55,12 +59,8 @@ export class HeldLease {
       else for (const [each, run] of [...this.#drains]) if (!each.writableNeedDrain) run()
       for (const holder of [...this.#holders]) holder.drained?.(target)
     })
-    const onCut = (): void => {
-      for (const holder of [...this.#holders]) holder.cut(session.signal.reason as Cut)
-      if (this.#holders.size === 0) this.release()
-    }
-    if (session.signal.aborted) onCut()
-    else session.signal.addEventListener('abort', onCut, { once: true })
+    if (session.signal.aborted) this.#onCut()
+    else session.signal.addEventListener('abort', this.#onCut, { once: true })
   }
 
   get isBusy(): boolean {
@@ -105,6 +105,8 @@ export class HeldLease {
   release(): void {
     if (this.#isReleased) return
     this.#isReleased = true
+    // The session may have hours, and thousands of leases, before it.
+    this.session.signal.removeEventListener('abort', this.#onCut)
     this.session.end('client-closed')
     // The session's own end is its gate's to report.
     this.session[Symbol.asyncDispose]().then(

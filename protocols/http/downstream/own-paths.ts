@@ -151,6 +151,8 @@ function signOut(exchange: Exchange, { authority }: Asked, { gate }: ClientConne
 
 /** Warnings and the end of a session, as server-sent events, for the console's own bar. */
 function sendEvents(exchange: Exchange, held: HeldLease, { gate, host }: ClientConnection): void {
+  // Gone while the gate was asked: nothing would say so again.
+  if (exchange.isOver || exchange.hasBegun) return
   const { session } = held
   let toldMs: number | undefined
   let timer: Timer | undefined

@@ -97,10 +97,12 @@ class CheckedRequest {
     }
     // Whoever has it no more is told what the lease that they have is for.
     const at = async (): Promise<HeldLease> => this.#lease(level)
-    at().then(
-      (other) => this.#relay(other),
-      () => this.#relay(held),
-    )
+    at()
+      .then(
+        (other) => this.#relay(other),
+        () => this.#relay(held),
+      )
+      .catch((error: unknown) => this.#refuse(error))
   }
 
   #relay(held: HeldLease): void {

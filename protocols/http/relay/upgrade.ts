@@ -1,10 +1,10 @@
 /** The opening of a WebSocket: recorded as a request, then handed over. */
-import type { SallyportError } from '../../kit/errors.ts'
+import { newOutcome } from '../../activity.ts'
+import { toSallyportError, type SallyportError } from '../../kit/errors.ts'
 import type { ActivityId, Cut } from '../../session.ts'
 import { answerRefusal } from '../downstream/answer.ts'
 import type { Leaseholder } from '../downstream/held-lease.ts'
 import { answerCut, refusalWords } from '../downstream/refusal-words.ts'
-import { startOutcome } from '../observe.ts'
 import { redactQuery } from '../observe/redact-query.ts'
 import {
   appOf,
@@ -15,7 +15,7 @@ import {
   reportRequest,
   type Admitted,
 } from '../relay.ts'
-import type { AppCall, AppUpgrade, RawHeaders } from '../upstream/app.ts'
+import type { AppCall, AppRequest, AppUpgrade, RawHeaders } from '../upstream/app.ts'
 import { badAnswer } from '../upstream/failures.ts'
 import { fieldValue, fieldValues, lowerNames } from '../wire/fields.ts'
 import { acceptKey, type OpenWebSocket } from '../wire/http1.ts'
@@ -32,13 +32,13 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
   const { session } = held
   const terms = session.http!
   const startedMs = host.clock.monotonicMs()
-  const outcome = startOutcome()
+  const outcome = newOutcome()
   const detach = session.attach(exchange.downstream)
   let call: AppCall | undefined
   let isSettled = false
   let isEntered = false
   let isHandedOver = false
-  const id: ActivityId = reportRequest(admitted, terms, host)
+  let id: ActivityId = 0
 
   const settle = (): void => {
     if (isSettled) return
@@ -133,16 +133,18 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
     },
   }
 
+  let request: AppRequest
   try {
+    id = reportRequest(admitted, terms, host)
     checkWebSocket(exchange.headers, asked.authority)
     checkTerms(admitted, terms)
     held.counter.enter()
     isEntered = true
+    request = appRequestOf(admitted, terms)
   } catch (error) {
-    refuse(error as SallyportError)
+    refuse(toSallyportError(error))
     return
   }
-  const request = appRequestOf(admitted, terms)
   session.forwardCall(() => {
     if (!isSettled) call = appOf(session, host).upgrade(request, answer)
   })
