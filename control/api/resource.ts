@@ -145,7 +145,7 @@ export const httpResource = z.strictObject({
       z.strictObject({
         methods: z.array(httpMethod).min(1).max(32).optional(),
         path: line(1_000).regex(/^(?:\/|\*)/, 'must begin with / or *'),
-        needs: z.union([level, z.literal('deny')]),
+        needs: z.enum([...level.options, 'deny']),
       }),
     )
     .max(1_000)

@@ -39,6 +39,20 @@ export function takesText(word: string | undefined): boolean {
   return word !== undefined && (shortWithValue.test(word) || longWithText.test(word))
 }
 
+/** A meter, a file to write to, or silence: whoever says something of these has decided. Letters before take no value. */
+const saysOfMeter = /^-[^-AbcCdDeEFHKmoPQrtTuUwxXyYz]*[#oOsS]/
+const saysOfMeterLong =
+  /^--(?:no-)?(?:output|output-dir|remote-name|remote-name-all|progress-bar|progress-meter|silent|show-error)(?:=|$)/
+
+/** No progress meter among what a pipe is filled with, unless the caller's words say otherwise; errors stay. For old versions of curl too. */
+export function quietOptions(words: readonly string[]): string[] {
+  const isSaid = words.some(
+    (word, index) =>
+      !takesText(words[index - 1]) && (saysOfMeter.test(word) || saysOfMeterLong.test(word)),
+  )
+  return isSaid ? [] : ['--silent', '--show-error']
+}
+
 /** Where an app is; `path` begins with a slash, and stays a path of it, however many it begins with. */
 export function urlOf(home: Home, hostname: string, path = '/'): URL {
   return new URL(`https://${hostname}:${httpPort(home)}${path}`)

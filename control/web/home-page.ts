@@ -72,7 +72,9 @@ function openApp(app: ListedApp, atMs: number, port: number): Html {
   return markup`<li class="card">
     <div class="about">
       <strong>${app.name}</strong>
-      <span class="tag good">${levels[0]}</span>${about(app)}
+      <span class="tag good">${levels[0]}</span>
+      ${app.asked ? markup`<span class="tag warn">more waits for a decision</span>` : undefined}
+      ${about(app)}
     </div>
     <a class="button" href="${urlOf(app, port)}">Open ${app.name}</a>
   </li>`

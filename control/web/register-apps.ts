@@ -17,6 +17,7 @@ import { problemOf } from '../server/problem-of.ts'
 import { askPage } from './ask-page.ts'
 import { addressOf, goTo, show, whoIsThere, type PageContext } from './page-context.ts'
 import { read } from './read.ts'
+import { sentence } from './refusal-page.ts'
 import { requireOwnForm } from './same-origin.ts'
 import { goOnPage, waitingPage } from './waiting-page.ts'
 
@@ -107,7 +108,7 @@ export function registerApps(pages: FastifyInstance, context: PageContext): void
       if (!(error instanceof SallyportError) || error.code === 'not-found') throw error
       const { status, detail } = problemOf(error)
       if (status >= 500) throw error
-      return { status, words: detail }
+      return { status, words: sentence(detail) }
     }
   }
 

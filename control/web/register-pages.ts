@@ -60,14 +60,20 @@ export function registerPages(server: FastifyInstance, context: PageContext): vo
       if (request.routeOptions.config.page !== 'page back-channel-logout')
         requireNavigation(request)
     })
-    pages.setErrorHandler((thrown, request, reply) => {
+    pages.setErrorHandler(async (thrown, request, reply) => {
       const problem = problemOf(thrown)
       const { page } = request.routeOptions.config
       const why = thrown instanceof Error ? thrown.message : String(thrown)
       const fields = { page, code: problem.code, why, remoteAddress: addressOf(request) }
       if (problem.status >= 500) control.log.error(fields, 'a page failed')
       else control.log.info(fields, 'a page was refused')
-      return show(reply, problem.status, refusalPage(problem))
+      // Without the store nobody is known, and the page is shown all the same.
+      const person = await whoIsThere(context, request).catch(() => undefined)
+      return show(
+        reply,
+        problem.status,
+        refusalPage(problem, { person, isOfApp: page === 'page open-app' }),
+      )
     })
 
     pages.get(
@@ -89,6 +95,16 @@ export function registerPages(server: FastifyInstance, context: PageContext): vo
         .type('text/css; charset=utf-8')
         .send(styleSheet)
     })
+    pages.get(
+      '/*',
+      { config: { page: 'page unknown' }, exposeHeadRoute: false },
+      (request, reply) => {
+        const { accept = '' } = request.headers
+        // Whoever reads no pages asked the API.
+        if (!accept.includes('text/html')) return reply.callNotFound()
+        throw notFound('page')
+      },
+    )
     registerSignIn(pages, context)
     registerApps(pages, context)
   })

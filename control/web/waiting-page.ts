@@ -27,7 +27,7 @@ export function waitingPage(parts: {
       <dl>
         <dt>Asked for</dt>
         <dd>
-          ${level} for ${formatDuration(forMs)}, ${formatDuration(atMs - request.madeAtMs)} ago
+          ${level} for ${formatDuration(forMs)}, ${agoOf(atMs - request.madeAtMs)}
         </dd>
         ${
           reason === ''
@@ -54,6 +54,10 @@ export function waitingPage(parts: {
     <pre>sally withdraw ${request.id}</pre>
     <p><a href="${path}">Look again now</a></p>`
   return { title, body, person, refresh: { afterSeconds: everySeconds, path } }
+}
+
+function agoOf(sinceMs: number): string {
+  return sinceMs < 1_000 ? 'just now' : `${formatDuration(sinceMs)} ago`
 }
 
 /** After a form: a redirect from it to an app would be one of the form's, which its page does not allow. */

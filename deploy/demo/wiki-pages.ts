@@ -20,7 +20,7 @@ form{display:grid;gap:.6rem;margin:1rem 0}nav a{margin-right:1rem}#log{font:.9re
 /** `body` is HTML already; `who` as the proxy signed it. */
 export function wikiPage(title: string, who: string, body: string, script = ''): string {
   return `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${safe(title)} · wiki</title>
-<meta name="viewport" content="width=device-width"><style>${style}</style></head><body>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"><style>${style}</style></head><body>
 <header><strong>wiki</strong><nav><a href="/">Pages</a><a href="/live">Live</a><a href="/admin/status">Admin</a></nav><span id="who">${safe(who)}</span></header>
 <main><h1>${safe(title)}</h1>${body}</main>${script === '' ? '' : `<script>${script}</script>`}</body></html>`
 }

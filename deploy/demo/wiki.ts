@@ -110,7 +110,7 @@ export async function startWiki(
     const show = (title: string, body: string, script?: string): void =>
       send(response, 200, 'text/html', wikiPage(title, who, body, script))
     const at = `${request.method} ${url.pathname}`
-    if (at === 'GET /') return show('Pages', pageList(pages))
+    if (at === 'GET /' || at === 'GET /pages') return show('Pages', pageList(pages))
     if (at === 'GET /live') return show('Live', livePage, liveScript)
     if (at === 'GET /events') return stream(response)
     if (at === 'GET /admin/status') {

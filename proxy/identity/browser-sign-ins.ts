@@ -25,6 +25,8 @@ export interface BrowserSignInsOptions {
   /** Of the certificate that this proxy has at the moment. */
   readonly signer: Signer
   readonly consoleUrl: string
+  /** Whether control is there to sign anybody in. */
+  readonly isControlThere: () => boolean
   readonly api: () => Pick<ApiClient, 'call'>
   readonly clock: Clock
   readonly limits: Pick<Limits, 'refusalMs'>
@@ -88,6 +90,7 @@ export function createBrowserSignIns(
     signOutUrl: at(signOutPath),
     async begin({ resource, level, port }) {
       requireRoom(remoteAddress)
+      if (!options.isControlThere()) throw controlAway()
       const binding = randomBytes(32).toString('base64url')
       const visit = await signToken(
         'app-visit',
@@ -111,6 +114,14 @@ export function createBrowserSignIns(
         throw error
       }
     },
+  })
+}
+
+/** Better a page that says so than one of the browser's, at an address that does not answer. */
+function controlAway(): SallyportError {
+  return new SallyportError('control-unreachable', 'no browser is sent to control: it is away', {
+    clientMessage: 'nobody can be signed in: Sallyport’s control cannot be reached from here',
+    hint: 'try again in a minute; if it stays like this, tell whoever runs Sallyport',
   })
 }
 

@@ -133,6 +133,7 @@ export function openGate(options: OpenGateOptions): OpenedGate {
   const browsersFor = createBrowserSignIns({
     ...{ ...shared, identity: options.identity, signer: options.signer },
     consoleUrl: config.consoleUrl,
+    isControlThere: () => control.link.state === 'up',
     api: options.controlApi.api,
   })
   return {

@@ -113,6 +113,32 @@ describe.each(['embedded', 'postgres'] as const)('apps, over the %s store', (eng
     expect((await apps.claimsOf(session)).level).toBe('write')
   })
 
+  test('a reason of blanks is asked for again, in a sentence', async () => {
+    const tab = await signedInTab('dev@example.test')
+    const { token } = await apps.visit({ level: 'write' })
+    const page = await tab.open(apps.openPath(token))
+    const again = await tab.post('/apps/request', { ...formOf(page), reason: '  ' })
+    expect(again.status).toBe(400)
+    expect(again.html).toMatch(/role="alert">Say why: the flow “[a-z-]+” wants a reason\.</)
+  })
+
+  test('who comes to nothing of theirs sees who they are; a page that is not there is a page', async () => {
+    const tab = await signedInTab('dev@example.test')
+    const { token } = await apps.visit({ resource: 'nowhere' })
+    const none = await tab.open(apps.openPath(token))
+    expect(none.status).toBe(404)
+    expect(none.html).toMatch(
+      /signed in as <strong>dev@example\.test<\/strong>[^]*href="\/sign-out"/,
+    )
+    const lost = await tab.get('/nowhere', { accept: 'text/html' })
+    expect(lost.status).toBe(404)
+    expect(lost.html).toMatch(/There is no such page[^]*To your apps/)
+    // For programs it is a problem document, as everywhere in the API.
+    const api = await tab.get('/v1/nowhere', { accept: 'application/json' })
+    expect(api.status).toBe(404)
+    expect(JSON.parse(api.html)).toMatchObject({ code: 'not-found' })
+  })
+
   test('what no flow lets them ask for looks as what there is not', async () => {
     const tab = await signedInTab('newcomer@example.test')
     const pages: string[] = []

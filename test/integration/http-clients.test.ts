@@ -107,6 +107,8 @@ test('curl with a certificate; nobody gets in without anything', async () => {
   expect(said(got.out.toString()).url, got.err).toBe('/by-certificate')
   const without = await dev.curl('wiki', '/by-nobody', ['-i'], 'nobody')
   expect(without.out.toString()).toMatch(/^HTTP\/2 401/)
+  // What to do is said in words for programs of HTTP.
+  expect(without.out.toString()).toMatch(/says who asks.*sally curl.*sally proxy-token/)
   expect(without.out.toString().toLowerCase()).toContain('www-authenticate: bearer')
   const wrong = ['-i', '-H', `Authorization: Bearer spa_${'x'.repeat(32)}`]
   expect((await dev.curl('wiki', '/by-nobody', wrong, 'nobody')).out.toString()).toMatch(

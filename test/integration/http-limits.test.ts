@@ -139,8 +139,14 @@ test('Expect: 100-continue is answered by the proxy, once the request may pass',
 test('the level that a program names is the one that is asked for', async () => {
   await start()
   await site.ask({ headers: { 'Sallyport-Level': 'ADMIN' } })
-  await site.ask({ headers: { 'Sallyport-Level': 'root' } })
+  await site.ask({ headers: { 'Sallyport-Level': '' } })
   expect(site.gate.arrivals.map(({ wanted }) => wanted)).toEqual(['admin', ''])
+  // A slip of the pen is not answered under another grant.
+  const slip = await site.ask({ headers: { 'Sallyport-Level': 'wirte' } })
+  expect(slip.status).toBe(400)
+  expect(JSON.parse(slip.text)).toMatchObject({ hint: expect.stringContaining('read, write') })
+  expect(site.gate.arrivals).toHaveLength(2)
+  expect(site.reached).toHaveLength(2)
   expect(site.reached[0]!.headers['sallyport-level']).toBeUndefined()
 })
 

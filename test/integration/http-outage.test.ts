@@ -83,6 +83,12 @@ test('while control is away', async () => {
   expect(await statusOf('keeps', another, '/during/token')).toBe(503)
   expect(await statusOf('holds', { certificate: beside }, '/during/held')).toBe(503)
   expect(await statusOf('cuts', { certificate: beside }, '/during/cut')).toBe(503)
+  // A browser that would be sent to sign in is told instead.
+  const stranger = openHttp1(stack, 'keeps', {})
+  ends.push(() => stranger.close())
+  const page = await stranger.ask('/during/page', { headers: { accept: 'text/html' } })
+  expect(page.status).toBe(503)
+  expect(page.text).toMatch(/control cannot be reached[^]*href="\/during\/page">Try again/)
   expect(app.arrived.map(({ url }) => url).filter((url) => url.startsWith('/during/'))).toEqual([
     '/during/lease',
     '/during/new',

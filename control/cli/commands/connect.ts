@@ -6,7 +6,7 @@ import { protocolNames } from '../../api/activity.ts'
 import type { ResourceView } from '../../api/shapes.ts'
 import { refuseExpiredCertificate } from '../certificate-end.ts'
 import type { Cli } from '../cli.ts'
-import { curlOptions, urlOf } from '../curl-invocation.ts'
+import { curlOptions, quietOptions, urlOf } from '../curl-invocation.ts'
 import { findProgram } from '../find-program.ts'
 import { readHome, type Home } from '../home.ts'
 import { isOutage } from '../is-outage.ts'
@@ -62,7 +62,11 @@ export function declareConnect(command: Command, cli: Cli): void {
       refuseExpiredCertificate(home, cli.clock)
       const resource = readResourceName(name, home)
       const known = await askControl(cli, home, resource, options.level)
-      const invoke = invocations[clientOf(home, known, options)]
+      const client = clientOf(home, known, options)
+      if (known === undefined && options.protocol === undefined) {
+        cli.note(cli.paintNote(`taking it for ${client}; --protocol says otherwise`, 'yellow'))
+      }
+      const invoke = invocations[client]
       const target = { resource, known, passedOn, options }
       const { program, commandLine, environment, removed } = invoke(home, target)
       if (cli.json) {
@@ -119,7 +123,7 @@ function invokeCurl(home: Home, { resource, known, passedOn, options }: Target):
   const isPath = first?.startsWith('/') === true
   const url = urlOf(home, hostname, isPath ? first : '/')
   const level = options.level === undefined ? [] : ['--header', `Sallyport-Level: ${options.level}`]
-  const words = [...curlOptions(home, [url]), ...level, url.href]
+  const words = [...curlOptions(home, [url]), ...quietOptions(passedOn), ...level, url.href]
   const commandLine = [...words, ...(isPath ? rest : passedOn)]
   return { program: 'curl', commandLine, environment: {}, removed: [] }
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { parseDuration } from '../../api/duration.ts'
 import type { Cli } from '../cli.ts'
+import { parseTokenDuration } from '../parse-token-duration.ts'
 import { printable } from '../printable.ts'
 import { relativeTime } from '../show-time.ts'
 import { withApi } from '../with-api.ts'
@@ -13,11 +13,11 @@ export function declareProxyToken(command: Command, cli: Cli): void {
       'after',
       '\nThe token alone is on standard output, this once: a program that takes no client certificate shows it to the proxy.' +
         '\nIt reaches the apps that you have a grant for, and nothing of control.' +
-        '\n\n  curl -H "Authorization: Bearer $(sally proxy-token)" https://wiki.access.example.com/api/echo' +
+        '\n\n  curl --cacert ~/.sallyport/ca.pem -H "Authorization: Bearer $(sally proxy-token)" https://wiki.access.example.com/api/echo' +
         '\n\nWhere the app wants an Authorization of its own, the header Sallyport-Authorization takes the token as well.',
     )
     .action(async (options: { for: string }) => {
-      const forMs = parseDuration(options.for)
+      const forMs = parseTokenDuration(options.for)
       const body = { name: 'sally proxy-token', scope: 'apps' as const, forMs }
       const made = await withApi(cli, ({ api }) => api.call('tokenMake', { body }))
       cli.answer(made, () => printable(made.token))

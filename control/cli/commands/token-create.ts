@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander'
-import { parseDuration } from '../../api/duration.ts'
 import type { TokenScope } from '../../api/names.ts'
 import type { Cli } from '../cli.ts'
+import { parseTokenDuration } from '../parse-token-duration.ts'
 import { printable } from '../printable.ts'
 import { relativeTime } from '../show-time.ts'
 import { withApi } from '../with-api.ts'
@@ -27,11 +27,11 @@ export function declareTokenCreate(command: Command, cli: Cli): void {
       '\nThe token alone is on standard output, this once. Scripts send it to control:' +
         '\n  curl --cacert ~/.sallyport/control-ca.pem -H "Authorization: Bearer $TOKEN" https://…/v1/grants' +
         '\nor, of scope apps, to an app that you have a grant for:' +
-        '\n  curl -H "Authorization: Bearer $TOKEN" https://wiki.access.example.com/',
+        '\n  curl --cacert ~/.sallyport/ca.pem -H "Authorization: Bearer $TOKEN" https://wiki.access.example.com/',
     )
     .action(async (options: { name: string; scope: TokenScope; for: string }) => {
       const { name, scope } = options
-      const body = { name, scope, forMs: parseDuration(options.for) }
+      const body = { name, scope, forMs: parseTokenDuration(options.for) }
       const made = await withApi(cli, ({ api }) => api.call('tokenMake', { body }))
       cli.answer(made, () => printable(made.token))
       const ends = relativeTime(made.expiresAtMs, cli.clock.wallMs())

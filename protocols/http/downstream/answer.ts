@@ -34,6 +34,7 @@ export interface RefusalWords {
   readonly action?: Page['action']
   readonly title?: string
   /** Instead of the error's own. */
+  readonly lead?: string
   readonly hint?: string | undefined
   /** A sentence more, for a page. */
   readonly note?: string
@@ -53,10 +54,11 @@ export function answerRefusal(
   const isLast = words.isLast === true || (error instanceof HttpRefusal && error.isLast)
   const headers = [...(words.headers ?? []), ...(status === 429 ? ['retry-after', '10'] : [])]
   const hint = words.hint ?? error.hint
+  const lead = words.lead ?? error.clientMessage
   const title = words.title ?? titles[status] ?? STATUS_CODES[status] ?? 'Refused'
   if (wantsPage(exchange.headers)) {
     const page: Page = {
-      ...{ title, lead: withNote(error.clientMessage, words.note), code: error.code },
+      ...{ title, lead: withNote(lead, words.note), code: error.code },
       ...(hint === undefined ? {} : adviceOf(hint, words.action !== undefined)),
       ...(words.action === undefined ? {} : { action: words.action }),
     }
@@ -65,7 +67,7 @@ export function answerRefusal(
   }
   const problem = {
     ...{ type: 'about:blank', title: STATUS_CODES[status], status },
-    ...{ detail: error.clientMessage, code: error.code },
+    ...{ detail: lead, code: error.code },
     ...(hint === undefined ? {} : { hint }),
     ...words.members,
   }

@@ -18,11 +18,11 @@ export class LevelRefusal extends HttpRefusal {
   constructor(needs: Level | 'deny', { labels }: Pick<Session, 'labels'>) {
     if (needs === 'deny') {
       super(403, 'access-denied', 'nobody may do this here, at any level', {
-        hint: 'The resource’s rules refuse it; its owner can change them.',
+        hint: 'the resource’s rules refuse it; its owner can change them',
       })
     } else {
       super(403, 'access-denied', `this needs level ${needs}, and you have ${labels.level}`, {
-        hint: `Ask for it: sally request ${labels.resource} --level ${needs} --reason TEXT --wait`,
+        hint: `ask for it: sally request ${labels.resource} --level ${needs} --reason TEXT --wait`,
       })
     }
     this.needs = needs

@@ -8,7 +8,7 @@ import { relayUpgrade } from '../relay/upgrade.ts'
 import type { Exchange } from '../wire.ts'
 import { fieldValue } from '../wire/fields.ts'
 import type { OpenWebSocket } from '../wire/http1.ts'
-import { HttpRefusal } from '../wire/refusal.ts'
+import { HttpRefusal, statusOf } from '../wire/refusal.ts'
 import { answerRefusal, isNavigation } from './answer.ts'
 import { checkRequest, type Asked } from './check.ts'
 import type { ClientConnection } from './client-connection.ts'
@@ -127,6 +127,11 @@ class CheckedRequest {
   }
 }
 
+const notSignedIn = {
+  lead: 'nothing in this request says who asks',
+  hint: 'use sally curl, or a token: curl -H "Authorization: Bearer $(sally proxy-token)"; client certificates are taken too',
+}
+
 /** Who is not let in: a browser that opens a page is sent to sign in, everybody else is told. Never rejects. */
 async function refuse(
   exchange: Exchange,
@@ -144,12 +149,18 @@ async function refuse(
       await beginVisit(exchange, asked, connection, 'read', exchange.target)
     } catch (failure) {
       logRefusal(connection, failure)
-      answerRefusal(exchange, toSallyportError(failure))
+      const refused = toSallyportError(failure)
+      const again = { action: { label: 'Try again', href: pageOf(exchange, asked) } }
+      answerRefusal(exchange, refused, statusOf(refused) === 503 ? again : {})
     }
     return
   }
   const asks = `Bearer realm="${connection.host.domain}"`
   const isUnauthorised = isUnknown || error.code === 'token-refused'
+  if (error instanceof HttpRefusal) {
+    answerRefusal(exchange, error)
+    return
+  }
   if (!isUnauthorised) {
     answerRefusal(exchange, error, deniedWords(error, exchange, asked, wantedOf(exchange)))
     return
@@ -157,6 +168,8 @@ async function refuse(
   const said = evidence.kind === 'none' ? asks : `${asks}, error="invalid_token"`
   answerRefusal(exchange, error, {
     headers: ['www-authenticate', said],
+    // The gate does not know that programs of HTTP have tokens.
+    ...(evidence.kind === 'none' ? notSignedIn : {}),
     action: { label: 'Sign in', href: openLink('read', pageOf(exchange, asked)) },
   })
 }
@@ -177,10 +190,15 @@ function otherLevel(
   return session.levelCovering?.(need)
 }
 
-/** Which of several grants is meant; programs say so. */
+/** Which of several grants is meant; programs say so. Throws for what is no level: another grant than the one that was meant is no answer. */
 function wantedOf({ headers }: Exchange): Level | '' {
   const said = fieldValue(headers, 'sallyport-level')?.toLowerCase()
-  return levels.find((level) => level === said) ?? ''
+  if (said === undefined || said === '') return ''
+  const wanted = levels.find((level) => level === said)
+  if (wanted !== undefined) return wanted
+  throw new HttpRefusal(400, 'protocol-violation', 'Sallyport-Level names no level', {
+    hint: `write one of ${levels.join(', ')}, or leave the header out`,
+  })
 }
 
 function logRefusal({ host, remoteAddress }: ClientConnection, thrown: unknown): void {

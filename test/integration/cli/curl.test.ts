@@ -45,6 +45,7 @@ afterAll(async () => {
   rmSync(scratch, { recursive: true, force: true })
 })
 
+const quiet = ['--silent', '--show-error']
 const ours = (): string[] => [
   ...['--cacert', join(home, 'ca.pem'), '--cert', join(home, 'cert.pem')],
   ...['--key', join(home, 'key.pem'), '--proto', '=https', '--proto-redir', '=https'],
@@ -78,6 +79,7 @@ describe('sally curl', () => {
   test('what is sent stays as it is, whatever it looks like', async () => {
     const given = ['-d', 'wiki.access.localhost', '-XPUT', 'wiki.access.localhost/x']
     expect((await words('curl', ...given)).slice(ours().length)).toEqual([
+      ...quiet,
       ...['-d', 'wiki.access.localhost', '-XPUT', 'https://wiki.access.localhost:18443/x'],
     ])
   })
@@ -85,13 +87,15 @@ describe('sally curl', () => {
   test('with --json in front it is printed', async () => {
     const run = await runSally(['--json', 'curl', 'wiki.access.localhost'], { home })
     expect(JSON.parse(run.stdout)).toEqual({
-      command: ['curl', ...ours(), 'https://wiki.access.localhost:18443/'],
+      command: ['curl', ...ours(), ...quiet, 'https://wiki.access.localhost:18443/'],
       env: {},
     })
   })
 
   test.each<[string, string[], RegExp]>([
     ['no URL', ['-s'], /no URL of an app.*\n.*<app>\.access\.localhost/],
+    ['nothing', [], /no URL of an app/],
+    ['a name alone', ['-X', 'PUT', 'wiki/x'], /sally curl wiki\.access\.localhost\/x;/],
     ['another site', ['https://evil.example/'], /not an app of access\.localhost.*certificate/],
     [
       'another site besides',
@@ -103,7 +107,7 @@ describe('sally curl', () => {
       ['wiki.access.localhost', '--url', 'https://evil.example'],
       /not an app/,
     ],
-    ['no TLS', ['http://wiki.access.localhost/'], /not an app/],
+    ['no TLS', ['http://wiki.access.localhost/'], /by https.*\n.*sally curl https:\/\/wiki/],
   ])('%s is refused before curl starts', async (_, given, says) => {
     const run = await runSally(['curl', ...given], { home, environment: { PATH: path } })
     expect(run).toMatchObject({ code: 2, stdout: '' })
@@ -126,11 +130,13 @@ describe('sally connect wiki', () => {
   test('opens the front page, or the path that is named, at a level', async () => {
     expect(await words('connect', 'wiki')).toEqual([
       ...ours(),
+      ...quiet,
       'https://wiki.access.localhost:18443/',
     ])
     const line = ['connect', 'wiki', '--level', 'write', '--', '/pages?x=1', '-d', 'title=News']
     expect(await words(...line)).toEqual([
       ...ours(),
+      ...quiet,
       ...['--header', 'Sallyport-Level: write', 'https://wiki.access.localhost:18443/pages?x=1'],
       ...['-d', 'title=News'],
     ])
@@ -139,6 +145,7 @@ describe('sally connect wiki', () => {
   test('a path leads nowhere else', async () => {
     expect(await words('connect', 'wiki', '--', '//evil.example/')).toEqual([
       ...ours(),
+      ...quiet,
       'https://wiki.access.localhost:18443//evil.example/',
     ])
   })
@@ -175,8 +182,9 @@ describe('sally proxy-token', () => {
     expect(json.stderr).toBe('')
   })
 
-  test.each(['soon', '-1h', ''])('%s is no life for it', async (life) => {
+  test.each(['soon', '-1h', '', '30s', '100d'])('%s is no life for it', async (life) => {
     const run = await runSally(['proxy-token', `--for=${life}`], { home })
     expect(run).toMatchObject({ code: 2, stdout: '' })
+    expect(run.stderr).toMatch(/not a duration|1m at least and 90d at most/)
   })
 })

@@ -1,6 +1,12 @@
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { appUrl, curlOptions, takesText, urlOf } from '../../../control/cli/curl-invocation.ts'
+import {
+  appUrl,
+  curlOptions,
+  quietOptions,
+  takesText,
+  urlOf,
+} from '../../../control/cli/curl-invocation.ts'
 import { homeFiles, type Home, type HomeConfig } from '../../../control/cli/home.ts'
 
 function homeWith(more: Partial<HomeConfig> = {}): Home {
@@ -86,4 +92,20 @@ test.each<[string | undefined, boolean]>([
   [undefined, false],
 ])('after %s comes a text: %s', (word, expected) => {
   expect(takesText(word)).toBe(expected)
+})
+
+describe('the progress meter', () => {
+  test.each(['', '-d x=1', '-i', '-H -s', '-d -o', '-XPOST', '--data -s', '-uname:-so', '-vk'])(
+    'is not shown with %j',
+    (line) => {
+      expect(quietOptions(line.split(' '))).toEqual(['--silent', '--show-error'])
+    },
+  )
+
+  test.each([
+    ...['-s', '-sS', '-S', '-#', '-o page', '-opage', '-vo page', '-O', '--output page'],
+    ...['--output=page', '--progress-bar', '--no-progress-meter', '--no-silent'],
+  ])('is the caller’s with %j', (line) => {
+    expect(quietOptions(line.split(' '))).toEqual([])
+  })
 })

@@ -290,9 +290,19 @@ describe('a browser that has no session', () => {
     createBrowserSignIns({
       identity: { proxyId, realm: 'default', group: 'default', domain: 'access.test' },
       ...{ signer, consoleUrl, clock: world.clock, limits: world.limits, log: silentLog },
+      isControlThere: () => isThere,
       api: () => world.control.api,
     })
+  let isThere = true
   const code = new Secret('c'.repeat(43))
+
+  it('is sent nowhere while control is away', async () => {
+    isThere = false
+    const begun = signIns()('192.0.2.7').begin(visit)
+    await expect(begun).rejects.toMatchObject({ code: 'control-unreachable' })
+    isThere = true
+    await expect(signIns()('192.0.2.7').begin(visit)).resolves.toBeDefined()
+  })
 
   it('is sent to the console with a visit that this proxy signs, and keeps what binds it', async () => {
     const browsers = signIns()('192.0.2.7')
