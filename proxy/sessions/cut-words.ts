@@ -7,6 +7,9 @@ function askAgain(resource: string, level: Level): string {
   return `sally request ${resource} --level ${level} --reason TEXT --wait`
 }
 
+/** What is revoked by signing out. */
+export const signIn = 'sign-in'
+
 /** What a person is told when their session is cut: what happened, and what to do next. */
 export function cutWords(
   reason: CutReason,
@@ -29,6 +32,8 @@ export function cutWords(
     case 'person-revoked':
       return { message: 'your access was revoked', hint: 'ask an admin' }
     case 'certificate-revoked':
+      // Mostly they did it themselves.
+      if (detail === signIn) return { message: 'you were signed out', hint: 'sign in again' }
       return {
         message: `your ${detail || 'certificate'} was revoked`,
         hint: `get a new ${detail || 'certificate'}, then connect again`,
