@@ -165,18 +165,18 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     let request: AppRequest
     try {
       this.#id = reportRequest(admitted, this.#terms, host)
+      // The session is cut, which is announced in this turn: that answers.
+      if (this.#id === 0) return
       checkTerms(admitted, this.#terms)
       held.counter.enter()
       this.#isEntered = true
-      // A session that is cut says no more who asks, also before its engine is told of the cut.
       request = appRequestOf(admitted, this.#terms)
     } catch (error) {
       this.#refuse(toSallyportError(error))
       return
     }
-    const { session } = held
     const title = `${exchange.method} ${asked.path}`
-    this.#bodies = recordBodies(session, this.#id, title)
+    this.#bodies = recordBodies(held.session, this.#id, title)
     // The record is committed before anything leaves; a cut meanwhile drops this.
     this.#session.forwardCall(() => {
       if (this.#isSettled) return

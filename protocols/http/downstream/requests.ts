@@ -117,8 +117,13 @@ class CheckedRequest {
     const { usesAuthorization } = this.#shown
     const asked = this.#asked
     const given: Admitted = { exchange, asked, held, host, remoteAddress, usesAuthorization }
-    if (this.#open === undefined) relayRequest(given)
-    else relayUpgrade(given, this.#open)
+    try {
+      if (this.#open === undefined) relayRequest(given)
+      else relayUpgrade(given, this.#open)
+    } catch (error) {
+      // What cannot be recorded; thrown in an event of the connection, it would end the process.
+      this.#refuse(error)
+    }
   }
 
   #refuse(error: unknown): void {

@@ -67,8 +67,15 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       outcome.status = 'cancelled'
       settle()
       call?.abort()
-      if (exchange.hasBegun) exchange.abandon()
-      else answerCut(exchange, cut, asked, held)
+      if (exchange.hasBegun) {
+        exchange.abandon()
+        return
+      }
+      answerCut(exchange, cut, asked, held)
+      // Our own answer: the session does not wait for a client that sends on, or is slow to take it.
+      detach()
+      const deadline = host.clock.startTimer(host.limits.lingerMs, () => exchange.abandon())
+      exchange.onClose(() => deadline.cancel())
     },
   }
   held.enter(holder)
@@ -136,6 +143,8 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
   let request: AppRequest
   try {
     id = reportRequest(admitted, terms, host)
+    // The session is cut, which is announced in this turn: that answers.
+    if (id === 0) return
     checkWebSocket(exchange.headers, asked.authority)
     checkTerms(admitted, terms)
     held.counter.enter()

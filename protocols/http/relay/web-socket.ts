@@ -48,6 +48,8 @@ class Relay {
   readonly #startMs: number
   readonly #fromClient: FrameReader
   readonly #fromApp: FrameReader
+  /** 0: it has none. */
+  #id: ActivityId = 0
   #recording: Recording | undefined
   #recordedBytesLeft: number
   #framesUp = 0
@@ -92,27 +94,26 @@ class Relay {
   }
 
   async run(): Promise<void> {
-    const { session, held, client, app, target } = this.#between
+    const { session, held, client, app } = this.#between
     held.awaitDrain(app, () => this.#drained())
     const detach = session.attach(client)
-    const id = session.report(opened(target, session))
     const gone = Promise.all([closed(client), closed(app)])
     const cut = (): void => this.#cut(session.signal.reason as Cut)
     session.signal.addEventListener('abort', cut, { once: true })
     try {
-      this.#begin(id)
+      this.#begin()
       if (session.signal.aborted) cut()
       await Promise.race([gone, this.#told.promise])
     } finally {
       session.signal.removeEventListener('abort', cut)
       held.forgetDrain(app)
       this.#recording?.end()
-      session.settle(id, this.#outcome())
+      session.settle(this.#id, this.#outcome())
       detach()
     }
   }
 
-  #begin(id: ActivityId): void {
+  #begin(): void {
     const { session, client, app, clientHead, appHead, target } = this.#between
     client.on('error', () => this.#end())
     app.on('error', (error) => {
@@ -125,8 +126,12 @@ class Relay {
     app.once('close', () => this.#end())
     if (client.destroyed || app.destroyed) this.#end()
     try {
+      this.#id = session.report(opened(target, session))
       if (session.http?.recorded.webSocketText === true) {
-        this.#recording = session.record('stream', { activity: id, title: `WebSocket ${target}` })
+        this.#recording = session.record('stream', {
+          activity: this.#id,
+          title: `WebSocket ${target}`,
+        })
       }
     } catch (error) {
       this.#stop(toSallyportError(error), closeCodes.internalError, 'it cannot be recorded')

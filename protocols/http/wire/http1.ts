@@ -75,10 +75,16 @@ server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
   })
 })
 server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
+  const served = connections.get(socket)
+  // Node's server has left: nothing would go on with an answer that waits for its client, nor may ours stand in the middle of it.
+  if (served !== undefined && served.waiting.size > 0) {
+    socket.destroy()
+    return
+  }
   const refusal = new HttpRefusal(405, 'unsupported-feature', 'there are no tunnels here', {
     isLast: true,
   })
-  connections.get(socket)?.listener.broken(refusal)
+  served?.listener.broken(refusal)
 })
 server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
   const refusal = refusalFor(error)
@@ -108,8 +114,14 @@ function arrived(
   served?.listener.request(exchange)
 }
 
-function isWebSocket({ method, httpVersion, headers }: IncomingMessage): boolean {
-  return method === 'GET' && httpVersion === '1.1' && headers.upgrade?.toLowerCase() === 'websocket'
+/** Behind a request that is not answered yet its Upgrade is ignored (RFC 9110, 7.8): the socket is still that answer's. */
+function isWebSocket({ method, httpVersion, headers, socket }: IncomingMessage): boolean {
+  return (
+    method === 'GET' &&
+    httpVersion === '1.1' &&
+    headers.upgrade?.toLowerCase() === 'websocket' &&
+    connections.get(socket)?.waiting.size === 0
+  )
 }
 
 function refusalFor({ code, message }: NodeJS.ErrnoException): HttpRefusal {
