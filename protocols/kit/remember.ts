@@ -15,8 +15,11 @@ export function remember<T extends object | string | number | boolean>(
     if (found !== undefined) return found
     const made = compute(text)
     if (text.length > textCharactersMax) return made
+    // A part of a text keeps the whole of it in memory: what is kept is a copy. A text that UTF-8 does not have is kept by none.
+    const own = Buffer.from(text).toString()
+    if (own !== text) return made
     if (known.size >= entriesMax) known.clear()
-    known.set(text, made)
+    known.set(own, made)
     return made
   }
 }

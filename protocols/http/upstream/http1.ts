@@ -9,12 +9,15 @@ import type { Duplex, Writable } from 'node:stream'
 import type { SallyportError } from '../../kit/errors.ts'
 import type { AppAnswer, AppCall } from './app.ts'
 import type { ConnectApp } from './connect.ts'
-import { toFailure } from './failures.ts'
+import { badAnswer, toFailure } from './failures.ts'
 import { rawHeadersOf } from './raw-headers.ts'
 import { createRequestBody, noBody, type RequestBody } from './request-body.ts'
 
 /** All of the head of an answer. Bytes. */
 export const answerHeadBytesMax = 64 * 1024
+
+/** Answers of 1xx before the answer: each gives the app its time anew, and may go to a client that takes none of them. */
+export const informationalMax = 64
 
 /** What is sent: everything but framing. */
 export interface Outgoing {
@@ -106,6 +109,7 @@ class Exchange implements Dispatcher.DispatchHandler, AppCall {
   readonly #answer: AppAnswer
   readonly #upgrade: UpgradeAnswer | undefined
   #controller: Dispatcher.DispatchController | undefined
+  #informational = 0
   #isOver = false
 
   constructor(
@@ -163,8 +167,13 @@ class Exchange implements Dispatcher.DispatchHandler, AppCall {
   ): void {
     if (this.#isOver) return
     const headers = rawHeadersOf(controller.rawHeaders as Buffer[])
-    if (status < 200) this.#answer.informational?.(status, headers)
-    else this.#answer.head(status, statusText, headers, false)
+    if (status >= 200) this.#answer.head(status, statusText, headers, false)
+    else if (++this.#informational <= informationalMax) {
+      this.#answer.informational?.(status, headers)
+    } else {
+      this.fail(badAnswer(`more than ${informationalMax} of 1xx`))
+      controller.abort(new Error('given up'))
+    }
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {

@@ -15,7 +15,7 @@ import { toSallyportError, type SallyportError } from '../../kit/errors.ts'
 import type { AppAnswer, AppCall, RawHeaders } from './app.ts'
 import type { ConnectApp } from './connect.ts'
 import { badAnswer, toFailure, tooSlow } from './failures.ts'
-import { answerHeadBytesMax, type Outgoing } from './http1.ts'
+import { answerHeadBytesMax, informationalMax, type Outgoing } from './http1.ts'
 import { createRequestBody, noBody, type RequestBody } from './request-body.ts'
 
 /** Of a stream's body so much may be on its way unread. Bytes. */
@@ -60,21 +60,23 @@ export function createHttp2(options: Http2Options): Http2 {
     return session
   }
 
-  const ready = async (): Promise<ClientHttp2Session> => {
+  /** One that could not be opened is forgotten at once: whoever asks next tries anew. */
+  const opened = async (): Promise<ClientHttp2Session> => {
     const mine = (current ??= open())
-    const replace = (): void => {
-      if (current === mine) current = undefined
-    }
     try {
       const session = await mine
-      if (isOpen(session)) return session
+      if (!isOpen(session) && current === mine) current = undefined
+      return session
     } catch (error) {
-      replace()
+      if (current === mine) current = undefined
       throw error
     }
+  }
+
+  const ready = async (): Promise<ClientHttp2Session> => {
+    const session = await opened()
     // It said goodbye, or was lost: what is open there goes on, what is new goes elsewhere.
-    replace()
-    return await (current ??= open())
+    return isOpen(session) ? session : await opened()
   }
 
   return {
@@ -108,6 +110,7 @@ class Exchange implements AppCall {
   #stream: ClientHttp2Stream | undefined
   #timer: Timer | undefined
   #trailers: RawHeaders = []
+  #informational = 0
   #hasHead = false
   #wasRefused = false
   #isOver = false
@@ -204,7 +207,12 @@ class Exchange implements AppCall {
   #listen(stream: ClientHttp2Stream, outgoing: Outgoing): void {
     let failure: Error | undefined
     stream.on('headers', (headers, _flags, raw) => {
-      if (!this.#isOver) this.#answer.informational?.(Number(headers[':status']), plain(raw))
+      if (this.#isOver) return
+      if (++this.#informational <= informationalMax) {
+        this.#answer.informational?.(Number(headers[':status']), plain(raw))
+      } else {
+        this.fail(badAnswer(`more than ${informationalMax} of 1xx`))
+      }
     })
     stream.on('response', (headers, flags, raw) => {
       if (this.#isOver) return
@@ -222,7 +230,10 @@ class Exchange implements AppCall {
     stream.on('end', () => {
       // A reset ends the stream as well, and so does a lost connection.
       if (stream.rstCode !== constants.NGHTTP2_NO_ERROR || !this.#hasHead) return
-      if (this.#finish()) this.#answer.end(this.#trailers)
+      if (!this.#finish()) return
+      this.#answer.end(this.#trailers)
+      // A body that the app did not wait for: left open, the stream would keep its place on the connection for good.
+      if (!stream.writableEnded) this.#reset()
     })
     stream.on('error', (error: Error) => {
       failure = error
