@@ -150,6 +150,17 @@ test('the level that a program names is the one that is asked for', async () => 
   expect(site.reached[0]!.headers['sallyport-level']).toBeUndefined()
 })
 
+test('a form that was sent too late is answered with a page that says so', async () => {
+  await start()
+  const headers = { Accept: 'text/html', 'Content-Type': 'application/x-www-form-urlencoded' }
+  const late = await site.ask({ method: 'POST', path: '/pages', token: null, headers, body: 'a=1' })
+  expect(late.status).toBe(401)
+  expect(late.text).toMatch(/not signed in here, or not any more\. What you sent did not reach/)
+  expect(late.text).toMatch(/\.sallyport\/open\?[^"]*">Sign in</)
+  expect(late.text).not.toContain('psql')
+  expect(site.reached).toHaveLength(0)
+})
+
 test('a program’s request goes under the grant that covers it; a browser’s cookie stays with its own', async () => {
   await start()
   site.gate.levelCovering = (need) => (need === 'delete' ? 'admin' : undefined)

@@ -10,7 +10,7 @@ import { runClient } from '../run-client.ts'
 /** `sally curl URL [curl's arguments…]` */
 export function declareCurl(command: Command, cli: Cli): void {
   command
-    .usage('[--json] URL [curl’s arguments…]')
+    .usage('URL [curl’s arguments…]')
     .argument('[arguments...]', 'the URL of an app, and whatever else curl takes, in any order')
     .addHelpText(
       'after',

@@ -4,6 +4,7 @@ import type { Check } from '../doctor/check.ts'
 import { failed } from '../doctor/check.ts'
 import { checkControl } from '../doctor/check-control.ts'
 import { checkCertificate, checkHomeFiles } from '../doctor/check-home.ts'
+import { checkCurl } from '../doctor/check-curl.ts'
 import { checkHttps, checkNames, checkProxy } from '../doctor/check-proxy.ts'
 import { checkPsql } from '../doctor/check-psql.ts'
 import { checkSsh } from '../doctor/check-ssh.ts'
@@ -41,8 +42,9 @@ async function checkAll(cli: Cli): Promise<Check[]> {
     checkNames(home),
     checkSsh(home, cli.clock, cli.environment),
   ])
+  const curl = checkCurl(home, cli.environment)
   const local = [...checkHomeFiles(files), checkCertificate(home, cli.clock)]
-  return [...local, ...control, proxy, ...https, names, await psql, ...ssh]
+  return [...local, ...control, proxy, ...https, names, await psql, ...curl, ...ssh]
 }
 
 const styles = { ok: 'green', warn: 'yellow', fail: 'red' } as const

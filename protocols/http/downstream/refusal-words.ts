@@ -6,7 +6,7 @@ import type { Exchange } from '../wire.ts'
 import { needOfMethod } from '../relay/rules.ts'
 import { fieldValue } from '../wire/fields.ts'
 import { HttpRefusal, statusOf } from '../wire/refusal.ts'
-import { answerRefusal, type RefusalWords } from './answer.ts'
+import { answerRefusal, wantsPage, type RefusalWords } from './answer.ts'
 import type { Asked } from './check.ts'
 import type { HeldLease } from './held-lease.ts'
 import { ownPaths, returnPath } from './return-path.ts'
@@ -69,6 +69,22 @@ export function deniedWords(
   const action = { label: 'Ask for access', href: openLink(level, page) }
   const note = 'The next page shows who can let you in, and asks them.'
   return { title: 'No access now', note, hint, members: { level }, action }
+}
+
+/** Words for who shows nothing of themselves: a form that was sent too late, or a program. The gate knows nothing of either. */
+export function strangerWords({ headers, body }: Exchange): RefusalWords {
+  if (!wantsPage(headers)) {
+    return {
+      lead: 'nothing in this request says who asks',
+      hint: 'use sally curl, or a token: curl -H "Authorization: Bearer $(sally proxy-token)"; client certificates are taken too',
+    }
+  }
+  return {
+    title: 'You are not signed in',
+    lead: 'you are not signed in here, or not any more',
+    ...(body === undefined ? {} : { note: 'What you sent did not reach the app.' }),
+    hint: 'after signing in you come back to the page where you were',
+  }
 }
 
 /** Where a browser asks (again) for access, and comes back to where it was. */

@@ -15,7 +15,7 @@ import type { ClientConnection } from './client-connection.ts'
 import { findEvidence, type Shown } from './evidence.ts'
 import type { HeldLease } from './held-lease.ts'
 import { beginVisit, refuseOwnPath, serveOwnPath } from './own-paths.ts'
-import { answerCut, deniedWords, openLink, pageOf } from './refusal-words.ts'
+import { answerCut, deniedWords, openLink, pageOf, strangerWords } from './refusal-words.ts'
 import { isOwnPath } from './return-path.ts'
 
 /** Handles one request. Never throws and never rejects. `open` is there where a WebSocket is asked for. */
@@ -132,11 +132,6 @@ class CheckedRequest {
   }
 }
 
-const notSignedIn = {
-  lead: 'nothing in this request says who asks',
-  hint: 'use sally curl, or a token: curl -H "Authorization: Bearer $(sally proxy-token)"; client certificates are taken too',
-}
-
 /** Who is not let in: a browser that opens a page is sent to sign in, everybody else is told. Never rejects. */
 async function refuse(
   exchange: Exchange,
@@ -173,8 +168,7 @@ async function refuse(
   const said = evidence.kind === 'none' ? asks : `${asks}, error="invalid_token"`
   answerRefusal(exchange, error, {
     headers: ['www-authenticate', said],
-    // The gate does not know that programs of HTTP have tokens.
-    ...(evidence.kind === 'none' ? notSignedIn : {}),
+    ...(evidence.kind === 'none' ? strangerWords(exchange) : {}),
     action: { label: 'Sign in', href: openLink('read', pageOf(exchange, asked)) },
   })
 }

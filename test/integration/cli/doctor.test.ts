@@ -172,7 +172,12 @@ test('the port for web apps, where the home knows one', async () => {
       ...{ proxyPort: portOf(proxy), httpPort: other },
     })
     const good = await doctor()
-    expect(statesOf(good)).toMatchObject({ proxy: 'ok', 'HTTPS proxy': 'ok' })
+    expect(statesOf(good)).toMatchObject({ proxy: 'ok', 'HTTPS proxy': 'ok', curl: 'ok' })
+    // Browsers do without it.
+    const bare = await doctor({ PATH: scratch })
+    expect(bare.checks.find(({ name }) => name === 'curl')).toMatchObject({
+      ...{ state: 'warn', mend: expect.stringContaining('install curl') },
+    })
     // Where PostgreSQL is spoken, no TLS begins.
     const config = changed(`"http":${other}`, `"http":${portOf(proxy)}`)
     writeFileSync(join(home, 'config.json'), config)
