@@ -1,11 +1,11 @@
 /** nginx twice: as the app, which answers out of memory, and as the reverse proxy that we are measured against, one worker each. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { createServerCertificate } from '../../deploy/postgres/server-certificate.ts'
 import { freePort } from '../../deploy/ports.ts'
 import type { Supervisor } from '../../deploy/supervisor.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
+import { createPortProbe } from '../port-probe.ts'
 
 export const nginxProgram = '/usr/sbin/nginx'
 const serverName = 'nginx.internal'
@@ -48,7 +48,7 @@ export async function startNginx(options: {
       name,
       command: [nginxProgram, '-p', at, '-c', file, '-e', join(at, 'error.log')],
       logFile: join(at, 'nginx.log'),
-      ready: createProbe(port),
+      ready: createPortProbe(port),
       stopMs: 5_000,
     })
   }
@@ -88,20 +88,6 @@ http { access_log off; client_body_temp_path ${at}/body; proxy_temp_path ${at}/t
   uwsgi_temp_path ${at}/u; scgi_temp_path ${at}/s;
   ${servers} }
 `
-}
-
-/** True from the moment something listens on the port. */
-function createProbe(port: number): () => boolean {
-  let open = false
-  return () => {
-    const socket = connect(port, '127.0.0.1')
-    socket.on('connect', () => {
-      open = true
-      socket.destroy()
-    })
-    socket.on('error', () => undefined)
-    return open
-  }
 }
 
 /** The master's one child (proc(5)). */

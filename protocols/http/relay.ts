@@ -17,7 +17,7 @@ import {
 } from './downstream/refusal-words.ts'
 import { RequestSource } from './observe.ts'
 import { requestHeaders } from './relay/request-headers.ts'
-import { responseHeaders } from './relay/response-headers.ts'
+import { isStatus, responseHeaders } from './relay/response-headers.ts'
 import { recordBodies, type BodyRecording } from './relay/record-bodies.ts'
 import { isAllowed } from './relay/rules.ts'
 import { openApp } from './upstream.ts'
@@ -317,7 +317,8 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   /** Something that is the client's or the app's doing; said to the client if nothing was said yet. */
   #refuse(error: SallyportError): void {
     if (this.#isSettled) return
-    const { asked } = this.#admitted
+    const { asked, host } = this.#admitted
+    host.refused(error.code)
     this.#outcome.status = 'error'
     this.#outcome.errorCode = error.code
     this.#outcome.errorText = error.clientMessage
@@ -355,8 +356,9 @@ class RelayedRequest implements AppAnswer, Leaseholder {
 
 /** What went wrong between the proxy and an app is for its operator too. */
 export function logFailure({ held, host }: Admitted, { code, message }: SallyportError): void {
-  const { sessionId, resource } = held.session.labels
-  host.log.warn({ sessionId, resource, code, why: message }, 'a request failed at its app')
+  const { sessionId, grantId, resource } = held.session.labels
+  const fields = { sessionId, grantId, resource, code, why: message }
+  host.log.warn(fields, 'a request failed at its app')
 }
 
 /** The record of a request; one too long for a record goes into a blob, whole. */
@@ -389,11 +391,6 @@ function bodyTooLarge(): HttpRefusal {
   return new HttpRefusal(413, 'frame-too-large', 'the body is larger than this app takes', {
     isLast: true,
   })
-}
-
-/** RFC 9110, 15: what is none in HTTP/2 is none here. */
-export function isStatus(status: number): boolean {
-  return status >= 200 && status <= 599
 }
 
 /** A reason phrase that may be said again (RFC 9112, 4). */

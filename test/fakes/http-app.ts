@@ -4,7 +4,9 @@ import type { App, AppRequest, RawHeaders } from '../../protocols/http/upstream/
 import { systemClock } from '../../protocols/kit/clock.ts'
 import type { SallyportError } from '../../protocols/kit/errors.ts'
 import { defaultLimits } from '../../protocols/kit/limits.ts'
-import type { HttpTerms, Session } from '../../protocols/session.ts'
+import { openApp } from '../../protocols/http/upstream.ts'
+import type { HttpTerms, Session, Upstream } from '../../protocols/session.ts'
+import { createFakeGate, type FakeSession } from './gate.ts'
 
 export function httpTerms(more: Partial<HttpTerms> = {}): HttpTerms {
   return {
@@ -26,6 +28,7 @@ export const testHost: Host = {
   clock: systemClock,
   limits: defaultLimits,
   log: { debug() {}, info() {}, warn() {}, error() {} },
+  refused() {},
   handshakeDone() {},
 }
 
@@ -73,4 +76,26 @@ export function ask(
       session.forwardCall(() => call.body.end())
     })
   })
+}
+
+/** An app without TLS on this port, and the session that it is of. */
+export async function openTestApp(
+  port: number,
+  terms: Partial<HttpTerms> = {},
+  upstream: Partial<Upstream> = {},
+  secret = 's3cret',
+): Promise<{ app: App; session: FakeSession }> {
+  const gate = createFakeGate({
+    upstream: {
+      ...{ host: '127.0.0.1', port, serverName: 'resource.internal', tls: 'disable' },
+      ...upstream,
+    },
+    ...{ account: 'robot', secret, http: httpTerms(terms) },
+  })
+  const session = (await gate.admit({
+    evidence: { kind: 'client-certificate', certificate: Buffer.alloc(0) },
+    ...{ protocol: 'http', resource: 'wiki', wanted: '' },
+    ...{ remoteAddress: '127.0.0.1', remotePort: 1, attributes: {} },
+  })) as FakeSession
+  return { app: openApp(session, testHost), session }
 }

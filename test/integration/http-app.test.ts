@@ -12,11 +12,10 @@ import type { TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { WebSocketServer } from 'ws'
 import type { App, AppRequest, RawHeaders } from '../../protocols/http/upstream/app.ts'
-import { openApp } from '../../protocols/http/upstream.ts'
 import type { SallyportError } from '../../protocols/kit/errors.ts'
 import type { HttpTerms, Upstream } from '../../protocols/session.ts'
-import { createFakeGate, type FakeSession } from '../fakes/gate.ts'
-import { ask, httpTerms, pathRequest, testHost } from '../fakes/http-app.ts'
+import type { FakeSession } from '../fakes/gate.ts'
+import { ask, httpTerms, openTestApp, pathRequest } from '../fakes/http-app.ts'
 import { copyCertificates, type TestCertificates } from '../fakes/tls.ts'
 
 let certificates: TestCertificates
@@ -48,30 +47,9 @@ async function appOf(
   port: number,
   terms: Partial<HttpTerms> = {},
   upstream: Partial<Upstream> = {},
-  secret = 's3cret',
+  secret?: string,
 ): Promise<{ app: App; session: FakeSession }> {
-  const gate = createFakeGate({
-    upstream: {
-      host: '127.0.0.1',
-      port,
-      serverName: 'resource.internal',
-      tls: 'disable',
-      ...upstream,
-    },
-    account: 'robot',
-    secret,
-    http: httpTerms(terms),
-  })
-  const session = (await gate.admit({
-    evidence: { kind: 'client-certificate', certificate: Buffer.alloc(0) },
-    protocol: 'http',
-    resource: 'wiki',
-    wanted: '',
-    remoteAddress: '127.0.0.1',
-    remotePort: 1,
-    attributes: {},
-  })) as FakeSession
-  const made = { app: openApp(session, testHost), session }
+  const made = await openTestApp(port, terms, upstream, secret)
   opened.push(made)
   return made
 }

@@ -13,11 +13,10 @@ import {
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { openApp } from '../../protocols/http/upstream.ts'
 import type { App, AppRequest } from '../../protocols/http/upstream/app.ts'
 import type { HttpTerms, Upstream } from '../../protocols/session.ts'
-import { createFakeGate, type FakeSession } from '../fakes/gate.ts'
-import { ask, httpTerms, pathRequest, testHost } from '../fakes/http-app.ts'
+import type { FakeSession } from '../fakes/gate.ts'
+import { ask, httpTerms, openTestApp, pathRequest } from '../fakes/http-app.ts'
 import { copyCertificates, type TestCertificates } from '../fakes/tls.ts'
 
 let certificates: TestCertificates
@@ -47,22 +46,7 @@ async function appOf(
   terms: Partial<HttpTerms> = {},
   upstream: Partial<Upstream> = {},
 ): Promise<{ app: App; session: FakeSession }> {
-  const gate = createFakeGate({
-    upstream: {
-      host: '127.0.0.1',
-      port,
-      serverName: 'resource.internal',
-      tls: 'disable',
-      ...upstream,
-    },
-    ...{ account: 'robot', secret: 's3cret', http: httpTerms({ version: '2', ...terms }) },
-  })
-  const session = (await gate.admit({
-    evidence: { kind: 'client-certificate', certificate: Buffer.alloc(0) },
-    ...{ protocol: 'http', resource: 'wiki', wanted: '' },
-    ...{ remoteAddress: '127.0.0.1', remotePort: 1, attributes: {} },
-  })) as FakeSession
-  const app = openApp(session, testHost)
+  const { app, session } = await openTestApp(port, { version: '2', ...terms }, upstream)
   ends.push(() => {
     app[Symbol.dispose]()
     void session[Symbol.asyncDispose]()

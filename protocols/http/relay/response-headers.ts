@@ -38,3 +38,8 @@ function hostOnly(value: string): string | undefined {
   const kept = attributes.filter((each) => !/^\s*domain\s*(?:=|$)/i.test(each))
   return [pair, ...kept].join(';')
 }
+
+/** RFC 9110, 15: what is none in HTTP/2 is none here. */
+export function isStatus(status: number): boolean {
+  return status >= 200 && status <= 599
+}

@@ -10,7 +10,6 @@ import {
   appOf,
   appRequestOf,
   checkTerms,
-  isStatus,
   logFailure,
   reportRequest,
   type Admitted,
@@ -18,9 +17,10 @@ import {
 import type { AppCall, AppRequest, AppUpgrade, RawHeaders } from '../upstream/app.ts'
 import { badAnswer } from '../upstream/failures.ts'
 import { fieldValue, fieldValues, lowerNames } from '../wire/fields.ts'
-import { acceptKey, type OpenWebSocket } from '../wire/http1.ts'
+import type { OpenWebSocket } from '../wire/http1.ts'
 import { HttpRefusal, malformed, statusOf } from '../wire/refusal.ts'
-import { responseHeaders } from './response-headers.ts'
+import { webSocketAccept } from '../wire/web-socket-accept.ts'
+import { isStatus, responseHeaders } from './response-headers.ts'
 import { relayWebSocket } from './web-socket.ts'
 
 /** Fields of the app's answer that belong to its own handshake. */
@@ -53,6 +53,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
   }
   const refuse = (error: SallyportError): void => {
     if (isSettled) return
+    host.refused(error.code)
     Object.assign(outcome, { status: 'error', errorCode: error.code, tag: String(statusOf(error)) })
     outcome.errorText = error.clientMessage
     settle()
@@ -128,7 +129,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       const fields = handshakeFields(headers)
       fields.push(
         'sec-websocket-accept',
-        acceptKey(fieldValue(exchange.headers, 'sec-websocket-key')!),
+        webSocketAccept(fieldValue(exchange.headers, 'sec-websocket-key')!),
       )
       const { stream, head } = open(fields)
       const extensions = fieldValue(lowerNames(headers), 'sec-websocket-extensions') ?? ''

@@ -1,17 +1,10 @@
 /** Our half of the opening of a WebSocket at an app (RFC 6455, 4.1). */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { randomBytes, timingSafeEqual } from 'node:crypto'
 import type { AppRequest, AppUpgrade, RawHeaders } from './app.ts'
 import { badAnswer } from './failures.ts'
 import type { UpgradeAnswer } from './http1.ts'
+import { webSocketAccept } from '../wire/web-socket-accept.ts'
 import { fieldOf, without } from './raw-headers.ts'
-
-/** RFC 6455, 1.3. */
-const guid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
-
-/** `Sec-WebSocket-Accept` for a client's key. */
-export function webSocketAccept(key: string): string {
-  return createHash('sha1').update(`${key}${guid}`).digest('base64')
-}
 
 const extensionsField = 'sec-websocket-extensions'
 const protocolField = 'sec-websocket-protocol'

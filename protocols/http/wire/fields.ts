@@ -24,7 +24,7 @@ export function isFieldName(name: string): boolean {
 }
 
 /** In lower case; the same string for the same name. */
-export function lowerName(name: string): string {
+function lowerName(name: string): string {
   return fieldName(name).lower
 }
 

@@ -1,5 +1,4 @@
 /** HTTP/1.0 and 1.1 by Node's parser. One server that never listens serves every connection; what it is told lies with the socket. */
-import { createHash } from 'node:crypto'
 import { createServer, ServerResponse, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
@@ -310,11 +309,6 @@ class ResponseDownstream implements Downstream {
 
   /** The exchange listens already. */
   on(): void {}
-}
-
-/** RFC 6455, 4.2.2: what shows that a key was understood. */
-export function acceptKey(key: string): string {
-  return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
 }
 
 /** Fields that were sent after a body and may go on: none that says where it ends, who asks or how to read it. */
