@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import type { ProtocolName } from './activity.ts'
 import type { Clock } from './kit/clock.ts'
+import type { ErrorCode } from './kit/errors.ts'
 import type { Limits } from './kit/limits.ts'
 import type { Secret } from './kit/secret.ts'
 import type { Level, Session } from './session.ts'
@@ -171,6 +172,8 @@ export interface Host {
   readonly clock: Clock
   readonly limits: Limits
   readonly log: Log
+  /** Counts what the engine refuses by itself, or sees fail; what the gate refuses, the gate has counted. */
+  refused(code: ErrorCode): void
   /** Called once when the handshake is over (well or badly), so that its place is free again. */
   handshakeDone(connection: Socket): void
 }

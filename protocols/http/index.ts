@@ -46,7 +46,9 @@ export const http: Engine = {
       greeted = await greet(connection, host).finally(() => host.handshakeDone(connection))
     } catch (error) {
       const { code, message } = toSallyportError(error)
-      host.log.info({ code, why: message }, 'connection refused')
+      host.refused(code)
+      const { remoteAddress } = connection
+      host.log.info({ code, why: message, remoteAddress }, 'connection refused')
     }
     if (greeted === undefined) connection.destroy()
     else await serveRequests(connection, greeted, gate, host)
@@ -65,12 +67,19 @@ async function serveRequests(
   const over = new Promise<void>((resolve) => {
     socket.once('close', () => resolve())
   })
+  /** Of what never became a request. */
+  const refuse = (refusal: HttpRefusal): void => {
+    const { code, message: why } = refusal
+    host.refused(code)
+    host.log.info({ code, why, remoteAddress: served.remoteAddress }, 'connection refused')
+    linger(socket, host, rawRefusal(refusal))
+  }
   const idle = watchIdle(
     host,
     () => socket.bytesRead,
     (isPartial) => {
       const late = new HttpRefusal(408, 'handshake-timeout', 'the request took too long')
-      if (isPartial && greeted.version !== '2') linger(socket, host, rawRefusal(late))
+      if (isPartial && greeted.version !== '2') refuse(late)
       else socket.destroy()
     },
   )
@@ -92,7 +101,7 @@ async function serveRequests(
         idle.begin(exchange)
         queue.add(exchange, open)
       },
-      broken: (refusal) => linger(socket, host, rawRefusal(refusal)),
+      broken: refuse,
     })
   }
   await over

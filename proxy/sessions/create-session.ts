@@ -37,7 +37,7 @@ export interface CreateSessionOptions {
   readonly clock: Clock
   readonly controlClock: ControlClock
   readonly limits: Limits
-  readonly metrics: Pick<Metrics, 'opened' | 'ended' | 'cut'>
+  readonly metrics: Pick<Metrics, 'opened' | 'ended' | 'cut' | 'reported' | 'webSockets'>
   readonly log: Log
 }
 

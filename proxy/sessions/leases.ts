@@ -9,6 +9,7 @@ import type { Limits } from '../../protocols/kit/limits.ts'
 import type { Level, Session } from '../../protocols/session.ts'
 import type { AdmissionGate } from '../gate.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import { noName } from './access-denied.ts'
 import { leaseKeyOf } from './lease-key.ts'
 import { resourceNameOf } from './resource-name-of.ts'
@@ -36,6 +37,7 @@ export interface LeasesOptions {
   readonly levelCovering: (arrival: Arrival, session: LiveSession, need: Level) => Level | undefined
   readonly clock: Clock
   readonly limits: Pick<Limits, 'unusedSessionMs' | 'refusalMs'>
+  readonly metrics: Pick<Metrics, 'refused'>
   readonly log: Log
 }
 
@@ -46,7 +48,7 @@ interface Entry {
 }
 
 export function createLeases(options: LeasesOptions): Leases {
-  const { domain, gate, recheck, newestGrant, clock, limits, log } = options
+  const { domain, gate, recheck, newestGrant, clock, limits, metrics, log } = options
   const entries = new Map<string, Entry>()
   const live = new Set<SharedSession>()
   let isDraining = false
@@ -101,8 +103,9 @@ export function createLeases(options: LeasesOptions): Leases {
       await recheck(arrival, identity)
     } catch (error) {
       const { code, message: why } = toSallyportError(error)
-      const { remoteAddress } = arrival
-      log.info({ code, why, remoteAddress, resource: labels.resource }, 'no lease')
+      const { remoteAddress, protocol } = arrival
+      metrics.refused(protocol, code)
+      log.info({ ...labels, code, why, remoteAddress }, 'no lease')
       await untilRefusal(clock, limits, arrivedMs)
       throw error
     }

@@ -8,6 +8,7 @@ import type { Cut, CutReason, EndReason, SessionLabels } from '../../protocols/s
 import type { Forwarder, ForwarderOptions, Spool, SpoolSession } from '../audit/spool-types.ts'
 import type { ControlClock } from '../control-link/control-clock.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import type { Binding } from '../policy/bind-secret.ts'
 import type { SessionRecordings } from '../recordings/session-recordings.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
@@ -55,6 +56,7 @@ export interface SessionTools {
   readonly clock: Clock
   readonly controlClock: ControlClock
   readonly limits: Limits
+  readonly metrics: Pick<Metrics, 'reported' | 'webSockets'>
   readonly log: Log
   /** Orders a cut of this session through the registry. */
   readonly requestCut: (session: LiveSession, order: CutOrder) => void

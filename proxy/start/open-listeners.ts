@@ -55,6 +55,7 @@ export async function openListeners(options: OpenListenersOptions): Promise<List
         clock,
         limits,
         log,
+        refused: (code) => metrics.refused(protocol, code),
       },
       connections,
       clock,

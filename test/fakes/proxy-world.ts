@@ -218,6 +218,8 @@ export async function createProxyWorld(options: WorldOptions) {
     cut() {},
     admitted() {},
     identified() {},
+    reported() {},
+    webSockets() {},
     refused: (_protocol: string, code: string) => void refused.push({ code }),
   }
   const cancelKeys = createCancelKeys(clock, silentLog)

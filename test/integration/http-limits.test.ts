@@ -217,3 +217,16 @@ test('what the end is said to be moves with the grant, and is told to who came l
   expect((await ask()).has('sallyport-expires-at')).toBe(false)
   socket.destroy()
 })
+
+test('what is refused is counted by its code, and logged with the resource where one is named', async () => {
+  await start({ headerBytesMax: 1_024 })
+  await site.ask({ headers: { 'X-Big': 'x'.repeat(1_000) } })
+  await site.raw('no request\r\n\r\n')
+  expect((await site.ask({ method: 'CONNECT' })).status).toBe(405)
+  await site.ask({ token: null })
+  // The last is the gate's, which counts its own.
+  const codes = ['frame-too-large', 'protocol-violation', 'unsupported-feature']
+  expect(site.server.refused).toEqual(codes)
+  const refusals = site.server.logged.filter(({ message }) => message === 'request refused')
+  expect(refusals.at(-1)?.fields).toMatchObject({ code: 'evidence-missing', resource: 'wiki' })
+})

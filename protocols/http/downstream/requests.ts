@@ -127,7 +127,7 @@ class CheckedRequest {
   }
 
   #refuse(error: unknown): void {
-    logRefusal(this.#connection, error)
+    logRefusal(this.#connection, error, this.#asked.resource)
     void refuse(this.#exchange, this.#asked, this.#connection, this.#shown, toSallyportError(error))
   }
 }
@@ -200,8 +200,14 @@ function wantedOf({ headers }: Exchange): Level | '' {
   })
 }
 
-function logRefusal({ host, remoteAddress }: ClientConnection, thrown: unknown): void {
+/** `resource` as the client has it, where it is known what it asks for. */
+function logRefusal(
+  { host, remoteAddress }: ClientConnection,
+  thrown: unknown,
+  resource?: string,
+): void {
+  if (thrown instanceof HttpRefusal) host.refused(thrown.code)
   const { code, message } = toSallyportError(thrown)
   const level = thrown instanceof HttpRefusal || code !== 'internal' ? 'info' : 'error'
-  host.log[level]({ code, why: message, remoteAddress }, 'request refused')
+  host.log[level]({ code, why: message, remoteAddress, resource }, 'request refused')
 }

@@ -58,6 +58,7 @@ async function setUp(limits: Partial<Limits>, serve?: Engine['serve']): Promise<
       clock,
       limits: all,
       log: silentLog,
+      refused() {},
     },
     connections,
     clock,
