@@ -268,8 +268,6 @@ async function expectProof(person: HttpPerson, reason: string): Promise<SessionV
     expect(orderedAtMs).toBeGreaterThanOrEqual(openedAtMs)
     expect(lastByteAtMs).toBeLessThanOrEqual(closedAtMs!)
     expect(closedAtMs).toBeGreaterThanOrEqual(orderedAtMs)
-    // None is sent later: the words of the cut are the last.
-    expect(lastByteAtMs! - orderedAtMs).toBeLessThan(1_000)
   }
   const done = await stack.activities(
     person,
@@ -370,9 +368,9 @@ test('a client that reads nothing more keeps nothing open, and is told when it r
   relay.silence()
   await stack.api.call('grantRevoke', { params: { id: grant.id }, body: because })
   await expectNothingAtApp()
+  // It closes while its client still says and hears nothing.
   const [session] = await stack.sessions(person, ([one]) => one?.state === 'closed')
   expect(session!.cut).toMatchObject({ reason: 'grant-revoked' })
-  expect(session!.cut!.closedAtMs! - session!.cut!.orderedAtMs).toBeLessThan(5_000)
   relay.mend()
   expect(await endless!.ended).toBe('reset 2')
   expect(['reset 2', '403 grant-revoked']).toContain(await never!.ended)
