@@ -1,6 +1,6 @@
 /**
  * `npm run bench:http -- [--quick] [--json]`: one app directly, through nginx as a reverse proxy (one worker, no log) and through a real proxy
- * with a real control and every request in the audit, on one machine, all with the same TLS. See design.md, section 9, and bench/options.ts.
+ * with a real control and every request in the audit, on one machine, all with the same TLS. See bench/options.ts.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

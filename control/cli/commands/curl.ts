@@ -80,7 +80,7 @@ function noUrl(home: Home, passedOn: readonly string[]): SallyportError {
   })
 }
 
-export function curlMissing(): SallyportError {
+function curlMissing(): SallyportError {
   return new SallyportError('client-missing', 'curl is not on PATH', {
     clientMessage: 'curl is not installed (it is not on PATH)',
     hint: 'install it: sudo apt-get install curl (macOS has it)',

@@ -22,7 +22,7 @@ export interface WebSocketRelay {
   readonly request: ActivityId
   /** Path and query, redacted: what its own record is named by. */
   readonly target: string
-  /** The client's stream after the 101 (or the 200 of RFC 8441), and what it sent already. */
+  /** The client's stream after the 101, and what it sent already. */
   readonly client: Duplex
   readonly clientHead: Buffer
   readonly app: Duplex
