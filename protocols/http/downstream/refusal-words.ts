@@ -1,6 +1,5 @@
 /** What to do about a refusal: a link for browsers, a command for programs. */
-import type { SallyportError } from '../../kit/errors.ts'
-import { SallyportError as SallyportFailure } from '../../kit/errors.ts'
+import { SallyportError } from '../../kit/errors.ts'
 import type { Cut, Level, Session } from '../../session.ts'
 import type { Exchange } from '../wire.ts'
 import { needOfMethod } from '../relay/rules.ts'
@@ -109,7 +108,7 @@ export function answerCut(
 ): void {
   const need = rules.needOf(exchange.method, asked.path)
   const level = need === 'deny' ? session.labels.level : need
-  const error = new SallyportFailure('access-denied', `cut: ${reason}`, {
+  const error = new SallyportError('access-denied', `cut: ${reason}`, {
     clientMessage: message,
     hint,
   })

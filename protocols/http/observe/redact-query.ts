@@ -2,43 +2,14 @@
 export const redactedValue = '[redacted]'
 
 /** Words that name a secret, as a word of a parameter's name. */
-const secretWords = new Set([
-  ...[
-    'token',
-    'tokens',
-    'key',
-    'apikey',
-    'accesskey',
-    'secret',
-    'password',
-    'passwd',
-    'passphrase',
-  ],
-  ...[
-    'pass',
-    'pwd',
-    'pw',
-    'code',
-    'otp',
-    'totp',
-    'signature',
-    'sig',
-    'hmac',
-    'auth',
-    'authorization',
-  ],
-  ...[
-    'session',
-    'sessionid',
-    'sid',
-    'jsessionid',
-    'phpsessid',
-    'cookie',
-    'credential',
-    'credentials',
-  ],
-  ...['jwt', 'bearer', 'assertion', 'csrf', 'xsrf', 'samlresponse', 'samlrequest'],
-])
+const secretWords = new Set(
+  [
+    'token tokens key apikey accesskey secret password passwd passphrase',
+    'pass pwd pw code otp totp signature sig hmac auth authorization',
+    'session sessionid sid jsessionid phpsessid cookie credential credentials',
+    'jwt bearer assertion csrf xsrf samlresponse samlrequest',
+  ].flatMap((line) => line.split(' ')),
+)
 /** Whatever stands around these: `refreshtoken`, `clientsecret`. */
 const secretParts = /token|secret|passw|apikey|signature|credential/
 const wordEnds = /[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/
