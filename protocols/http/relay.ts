@@ -8,7 +8,7 @@ import { toSallyportError, type SallyportError } from '../kit/errors.ts'
 import type { ActivityId, Cut, HttpTerms, Session } from '../session.ts'
 import { answerRefusal } from './downstream/answer.ts'
 import type { Asked } from './downstream/check.ts'
-import type { HeldLease, Leaseholder } from './downstream/held-lease.ts'
+import { isBeingCut, type HeldLease, type Leaseholder } from './downstream/held-lease.ts'
 import {
   answerCut,
   LevelRefusal,
@@ -165,8 +165,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     let request: AppRequest
     try {
       this.#id = reportRequest(admitted, this.#terms, host)
-      // The session is cut, which is announced in this turn: that answers.
-      if (this.#id === 0) return
+      if (isBeingCut(this.#id, this.#session)) return
       checkTerms(admitted, this.#terms)
       held.counter.enter()
       this.#isEntered = true

@@ -42,22 +42,38 @@ async function status(path: string): Promise<unknown> {
   return told
 }
 
+const opening =
+  `GET /live HTTP/1.1\r\nHost: wiki.${domain}\r\nAuthorization: Bearer ${apiToken}\r\n` +
+  'Upgrade: websocket\r\nConnection: Upgrade\r\n' +
+  'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n'
+
+test('a session that cannot be recorded any more refuses what comes on a kept connection', async () => {
+  expect(await status('/')).toBe(200)
+  site.gate.sessions[0]!.report = () => {
+    throw new SallyportError('audit-unwritable', 'no disk')
+  }
+  expect(await status('/')).toBe(503)
+  expect(await site.raw(opening)).toContain('HTTP/1.1 503 ')
+  expect(site.reached).toHaveLength(1)
+})
+
 test.each([
-  ['it is cut, and its engine not yet told', 'assertion', 'access-denied', 403],
-  ['nothing can be recorded', 'report', 'audit-unwritable', 503],
-] as const)('a request on a kept connection when %s', async (_name, what, code, refused) => {
+  ['a request', async () => expect(await status('/')).toBe(403)],
+  [
+    'a WebSocket',
+    async () => expect(await site.raw(opening)).toContain('"reason":"grant-revoked"'),
+  ],
+])('%s between a cut and its words is told of the cut', async (_what, ask) => {
   expect(await status('/')).toBe(200)
   const session = site.gate.sessions[0]!
-  Object.assign(session, {
-    [what]: () => {
-      throw new SallyportError(code, 'not now')
-    },
-  })
-  expect(await status('/')).toBe(refused)
-  const key = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n'
-  const opening = `GET /live HTTP/1.1\r\nHost: wiki.${domain}\r\nAuthorization: Bearer ${apiToken}\r\n`
-  const answer = await site.raw(`${opening}Upgrade: websocket\r\nConnection: Upgrade\r\n${key}\r\n`)
-  expect(answer).toContain(`HTTP/1.1 ${refused} `)
+  session.report = () => {
+    setImmediate(() => session.cut('grant-revoked'))
+    return 0
+  }
+  session.assertion = () => {
+    throw new SallyportError('access-denied', 'cut')
+  }
+  await ask()
   expect(site.reached).toHaveLength(1)
 })
 

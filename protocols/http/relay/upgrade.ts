@@ -3,7 +3,7 @@ import { newOutcome } from '../../activity.ts'
 import { toSallyportError, type SallyportError } from '../../kit/errors.ts'
 import type { ActivityId, Cut } from '../../session.ts'
 import { answerRefusal } from '../downstream/answer.ts'
-import type { Leaseholder } from '../downstream/held-lease.ts'
+import { isBeingCut, type Leaseholder } from '../downstream/held-lease.ts'
 import { answerCut, refusalWords } from '../downstream/refusal-words.ts'
 import { redactQuery } from '../observe/redact-query.ts'
 import {
@@ -144,8 +144,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
   let request: AppRequest
   try {
     id = reportRequest(admitted, terms, host)
-    // The session is cut, which is announced in this turn: that answers.
-    if (id === 0) return
+    if (isBeingCut(id, session)) return
     checkWebSocket(exchange.headers, asked.authority)
     checkTerms(admitted, terms)
     held.counter.enter()
