@@ -1,6 +1,6 @@
 /** What would have been thrown in an event of a connection, and so have ended the process with everybody's sessions. */
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { webSocketAccept } from '../../protocols/http/upstream/web-socket-opening.ts'
+import { webSocketAccept } from '../../protocols/http/wire/web-socket-accept.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { FakeSession } from '../fakes/gate.ts'
 import { apiToken, domain, startHttpSite, type HttpSite } from '../fakes/http-site.ts'
