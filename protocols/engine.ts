@@ -174,6 +174,11 @@ export interface Host {
   readonly log: Log
   /** Counts what the engine refuses by itself, or sees fail; what the gate refuses, the gate has counted. */
   refused(code: ErrorCode): void
+  /**
+   * Called, if at all, before `handshakeDone`: the transport is there, and it waits for somebody to be admitted. It keeps its place among
+   * handshakes, may be ended for another at any time, and from now on the engine limits how long it waits.
+   */
+  handshakeWaits(connection: Socket): void
   /** Called once when the handshake is over (well or badly), so that its place is free again. */
   handshakeDone(connection: Socket): void
 }

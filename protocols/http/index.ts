@@ -17,18 +17,21 @@
  *                                     outcome
  *     403 | end | RST_STREAM | 1008   ←   cut
  */
+import type { ServerHttp2Session } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Engine, Gate, Host } from '../engine.ts'
 import { toSallyportError } from '../kit/errors.ts'
 import { greet, type Greeted } from './downstream.ts'
 import { rawRefusal } from './downstream/answer.ts'
-import { ClientConnection, watchIdle } from './downstream/client-connection.ts'
+import { ClientConnection } from './downstream/client-connection.ts'
 import { handleRequest } from './downstream/requests.ts'
+import { watchConnection } from './downstream/watch-connection.ts'
 import type { Exchange } from './wire.ts'
 import { serveHttp1, type OpenWebSocket } from './wire/http1.ts'
 import { serveHttp2 } from './wire/http2.ts'
 import { linger } from './wire/linger.ts'
+import { requireAnswer } from './wire/require-answer.ts'
 import { HttpRefusal } from './wire/refusal.ts'
 
 /** Requests that wait on one connection of HTTP/1 for the answer to those before them. */
@@ -43,15 +46,20 @@ export const http: Engine = {
     connection.on('error', () => {})
     let greeted: Greeted | undefined
     try {
-      greeted = await greet(connection, host).finally(() => host.handshakeDone(connection))
+      greeted = await greet(connection, host)
     } catch (error) {
       const { code, message } = toSallyportError(error)
       host.refused(code)
       const { remoteAddress } = connection
       host.log.info({ code, why: message, remoteAddress }, 'connection refused')
     }
-    if (greeted === undefined) connection.destroy()
-    else await serveRequests(connection, greeted, gate, host)
+    if (greeted === undefined || greeted.socket.destroyed) {
+      host.handshakeDone(connection)
+      connection.destroy()
+    } else {
+      host.handshakeWaits(connection)
+      await serveRequests(connection, greeted, gate, host)
+    }
   },
 }
 
@@ -62,7 +70,6 @@ async function serveRequests(
   host: Host,
 ): Promise<void> {
   const { socket } = greeted
-  if (socket.destroyed) return
   const served = new ClientConnection(connection, greeted, gate, host)
   const over = new Promise<void>((resolve) => {
     socket.once('close', () => resolve())
@@ -74,18 +81,25 @@ async function serveRequests(
     host.log.info({ code, why, remoteAddress: served.remoteAddress }, 'connection refused')
     linger(socket, host, rawRefusal(refusal))
   }
-  const idle = watchIdle(
-    host,
-    () => socket.bytesRead,
-    (isPartial) => {
+  let http2: ServerHttp2Session | undefined
+  const watch = watchConnection(host, {
+    // Frames of HTTP/2 come without any request too; half a head has the time of a connection without one.
+    bytesRead: () => (greeted.version === '2' ? 0 : socket.bytesRead),
+    isAdmitted: () => served.isAdmitted,
+    end(isPartial) {
       const late = new HttpRefusal(408, 'handshake-timeout', 'the request took too long')
       if (isPartial && greeted.version !== '2') refuse(late)
       else socket.destroy()
     },
-  )
+    stalled({ method }, { code, message }) {
+      const { remoteAddress } = served
+      host.log.info({ code, why: message, remoteAddress, method }, 'an answer was given up')
+      if (http2 !== undefined) requireAnswer(http2, host.clock, host.limits.sendMs)
+    },
+  })
   if (greeted.version === '2') {
-    serveHttp2(socket, host.limits, (exchange) => {
-      idle.begin(exchange)
+    http2 = serveHttp2(socket, host.limits, (exchange) => {
+      watch.begin(exchange)
       handleRequest(exchange, served)
     })
   } else {
@@ -94,18 +108,18 @@ async function serveRequests(
     socket.destroySoon = () => linger(socket, host)
     serveHttp1(socket, {
       request(exchange) {
-        idle.begin(exchange)
+        watch.begin(exchange)
         queue.add(exchange)
       },
       webSocket(exchange, open) {
-        idle.begin(exchange)
+        watch.begin(exchange)
         queue.add(exchange, open)
       },
       broken: refuse,
     })
   }
   await over
-  idle.stop()
+  watch.stop()
   served.end()
 }
 

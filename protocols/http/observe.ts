@@ -1,7 +1,8 @@
 /** What the audit learns of a request: method, path and query without secrets, and how it went. */
-import type { ActivitySource, BlobReference, FieldWriter } from '../activity.ts'
+import type { ActivitySource, BlobReference, FieldWriter, Outcome } from '../activity.ts'
 import type { Upstream } from '../session.ts'
 import { redactQuery } from './observe/redact-query.ts'
+import type { Exchange } from './wire.ts'
 
 export interface ObservedRequest {
   readonly method: string
@@ -52,4 +53,12 @@ export class RequestSource implements ActivitySource {
 function pathOf(target: string, charactersMax: number | undefined): string {
   const mark = target.indexOf('?')
   return target.slice(0, Math.min(mark < 0 ? target.length : mark, charactersMax ?? Infinity))
+}
+
+/** The client is gone, by itself or because it took nothing. */
+export function noteGone(outcome: Outcome, { givenUp }: Pick<Exchange, 'givenUp'>): void {
+  outcome.status = 'cancelled'
+  if (givenUp === undefined) return
+  outcome.errorCode = givenUp.code
+  outcome.errorText = givenUp.message
 }

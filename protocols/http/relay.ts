@@ -15,7 +15,7 @@ import {
   refusalWords,
   warningHeaders,
 } from './downstream/refusal-words.ts'
-import { RequestSource } from './observe.ts'
+import { noteGone, RequestSource } from './observe.ts'
 import { requestHeaders } from './relay/request-headers.ts'
 import { isStatus, responseHeaders } from './relay/response-headers.ts'
 import { recordBodies, type BodyRecording } from './relay/record-bodies.ts'
@@ -329,7 +329,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
 
   /** The answer is with the client, or the client is gone. */
   #closed(): void {
-    if (!this.#isSettled) this.#outcome.status = 'cancelled'
+    if (!this.#isSettled) noteGone(this.#outcome, this.#exchange)
     this.#giveUp()
     this.#detach()
     this.#admitted.held.leave(this)

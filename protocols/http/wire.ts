@@ -3,6 +3,7 @@
  * them is data only, and is written again for the other side.
  */
 import type { Readable } from 'node:stream'
+import type { SallyportError } from '../kit/errors.ts'
 import type { Downstream } from '../session.ts'
 import type { RawHeaders } from './upstream/app.ts'
 import type { HttpRefusal } from './wire/refusal.ts'
@@ -49,6 +50,14 @@ export interface Exchange {
   end(trailers?: RawHeaders): void
   /** Breaks the answer off so that nobody takes it for whole: the connection ends (HTTP/1), the stream is reset (HTTP/2). */
   abandon(): void
+  /** Bytes that wait for the client: of this answer (HTTP/2), or of all that its connection carries. */
+  readonly bytesWaiting: number
+  /** Grows with what the client takes of the same. */
+  readonly bytesTaken: number
+  /** Breaks off what its client takes nothing of, and a WebSocket that came of it: the connection (HTTP/1), the stream (HTTP/2). */
+  giveUp(why: SallyportError): void
+  /** Why it was given up. */
+  readonly givenUp: SallyportError | undefined
   /** The listener that came last. */
   onDrain(listener: () => void): void
   /** Once, when the answer is over or the client is gone. */

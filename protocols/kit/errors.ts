@@ -21,6 +21,7 @@ export const errorCodes = [
   'protocol-violation',
   'frame-too-large',
   'handshake-timeout',
+  'client-stalled',
   'unsupported-feature',
   // upstream
   'upstream-unreachable',

@@ -62,6 +62,13 @@ export interface Limits {
   lingerBytesMax: number
   /** An HTTP connection without any request. */
   connectionIdleMs: number
+  /** The same where nobody was admitted yet; there it holds for `sendMs` too. */
+  unadmittedMs: number
+  /**
+   * Something waits for the client of an HTTP answer or of a WebSocket, and it took nothing for so long. What counts is what its socket takes at a
+   * time, which may be a megabyte.
+   */
+  sendMs: number
   /** Text of one WebSocket, both ways together, that is recorded where the resource asks for it; what follows passes unrecorded. */
   webSocketTextBytesMax: number
 }
@@ -100,5 +107,7 @@ export const defaultLimits: Readonly<Limits> = {
   lingerMs: 5_000,
   lingerBytesMax: 256 * 1024 * 1024,
   connectionIdleMs: 180_000,
+  unadmittedMs: 30_000,
+  sendMs: 300_000,
   webSocketTextBytesMax: 16 * 1024 * 1024,
 }

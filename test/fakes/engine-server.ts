@@ -64,6 +64,7 @@ export async function startEngineServer(options: {
       name === undefined || name === domain || name.endsWith(`.${domain}`) ? context : undefined,
     hostKeys: (name) => options.hostKeys?.(name) ?? Promise.resolve(undefined),
     refused: (code) => void refused.push(code),
+    handshakeWaits: () => {},
     handshakeDone: () => {
       handshakesDone++
     },

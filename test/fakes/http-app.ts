@@ -29,6 +29,7 @@ export const testHost: Host = {
   limits: defaultLimits,
   log: { debug() {}, info() {}, warn() {}, error() {} },
   refused() {},
+  handshakeWaits() {},
   handshakeDone() {},
 }
 

@@ -106,7 +106,7 @@ test('a head that never ends', async () => {
 })
 
 test('a connection without a request', async () => {
-  await start({}, { proxy: { requestHeadMs: 50, connectionIdleMs: 100 } })
+  await start({}, { proxy: { requestHeadMs: 50, unadmittedMs: 100 } })
   expect(await slowly('', '')).toBe('')
 })
 

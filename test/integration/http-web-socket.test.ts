@@ -77,6 +77,7 @@ async function site(
                 session,
                 held: drainsOf(session),
                 host,
+                exchange: { givenUp: undefined },
                 request: 0,
                 target: url,
                 client,

@@ -1,9 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Gate, Host } from '../../engine.ts'
-import type { Timer } from '../../kit/clock.ts'
 import type { Greeted } from '../downstream.ts'
 import type { RawHeaders } from '../upstream/app.ts'
-import type { Exchange } from '../wire.ts'
 import { fieldValue } from '../wire/fields.ts'
 import { HttpRefusal } from '../wire/refusal.ts'
 import type { Asked } from './check.ts'
@@ -22,15 +20,30 @@ export class ClientConnection {
   readonly greeted: Greeted
   readonly remoteAddress: string
   readonly remotePort: number
+  readonly #connection: Socket
   readonly #leases = new Map<string, Promise<HeldLease> | HeldLease>()
+  #isAdmitted = false
   #isOver = false
 
   constructor(connection: Socket, greeted: Greeted, gate: Gate, host: Host) {
     this.gate = gate
     this.host = host
     this.greeted = greeted
+    this.#connection = connection
     this.remoteAddress = connection.remoteAddress ?? ''
     this.remotePort = connection.remotePort ?? 0
+  }
+
+  /** Somebody was let in on it once. */
+  get isAdmitted(): boolean {
+    return this.#isAdmitted
+  }
+
+  /** The gate let somebody in: it is no stranger's connection any more. */
+  admitted(): void {
+    if (this.#isAdmitted) return
+    this.#isAdmitted = true
+    this.host.handshakeDone(this.#connection)
   }
 
   /**
@@ -95,6 +108,7 @@ export class ClientConnection {
       ...{ remoteAddress: this.remoteAddress, remotePort: this.remotePort },
       attributes: application === '' ? {} : { application },
     })
+    this.admitted()
     try {
       const held = new HeldLease(session, this.host)
       if (this.#isOver) held.release()
@@ -118,51 +132,8 @@ export class ClientConnection {
   /** The connection is over: whatever is open was told so by its own exchange. */
   end(): void {
     this.#isOver = true
+    if (!this.#isAdmitted) this.host.handshakeDone(this.#connection)
     for (const lease of this.#leases.values()) if (lease instanceof HeldLease) lease.release()
     this.#leases.clear()
-  }
-}
-
-/**
- * Ends a connection that keeps its place for nothing: the head of a request that does not come to its end, or no request at all.
- * Looks once in `headMs`, so that a head has between once and twice that.
- */
-export function watchIdle(
-  { clock, limits }: Host,
-  bytesRead: () => number,
-  end: (isPartial: boolean) => void,
-): { begin(exchange: Exchange): void; stop(): void } {
-  let open = 0
-  let idleSinceMs = clock.monotonicMs()
-  let idleBytes = bytesRead()
-  let partial = false
-  let timer: Timer
-  const look = (): void => {
-    if (open === 0) {
-      const isPartial = bytesRead() > idleBytes
-      if (isPartial && partial) {
-        end(true)
-        return
-      }
-      partial = isPartial
-      if (clock.monotonicMs() - idleSinceMs >= limits.connectionIdleMs) {
-        end(false)
-        return
-      }
-    }
-    timer = clock.startTimer(limits.requestHeadMs, look)
-  }
-  timer = clock.startTimer(limits.requestHeadMs, look)
-  return {
-    begin(exchange) {
-      open++
-      partial = false
-      exchange.onClose(() => {
-        open--
-        idleSinceMs = clock.monotonicMs()
-        idleBytes = bytesRead()
-      })
-    },
-    stop: () => timer.cancel(),
   }
 }

@@ -83,9 +83,10 @@ export async function beginVisit(
 async function finish(
   exchange: Exchange,
   { resource }: Asked,
-  { gate, remoteAddress, host }: ClientConnection,
+  connection: ClientConnection,
   query: URLSearchParams,
 ): Promise<void> {
+  const { gate, remoteAddress, host } = connection
   const code = query.get('code') ?? ''
   const visit = query.get('visit') ?? ''
   requireNavigation(exchange)
@@ -105,6 +106,7 @@ async function finish(
     throw notBegunHere()
   }
   const { cookie, expiresAtMs } = await finished
+  connection.admitted()
   const seconds = Math.max(1, Math.floor((expiresAtMs - host.clock.wallMs()) / 1_000))
   const to = returnPath(Buffer.from(kept.slice(dot + 1), 'base64url').toString('latin1'))
   redirect(exchange, 303, to, [

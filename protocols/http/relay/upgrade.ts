@@ -5,6 +5,7 @@ import type { ActivityId, Cut } from '../../session.ts'
 import { answerRefusal } from '../downstream/answer.ts'
 import { isBeingCut, type Leaseholder } from '../downstream/held-lease.ts'
 import { answerCut, refusalWords } from '../downstream/refusal-words.ts'
+import { noteGone } from '../observe.ts'
 import { redactQuery } from '../observe/redact-query.ts'
 import {
   appOf,
@@ -82,7 +83,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
   held.enter(holder)
   exchange.onClose(() => {
     if (isHandedOver) return
-    if (!isSettled) outcome.status = 'cancelled'
+    if (!isSettled) noteGone(outcome, exchange)
     settle()
     call?.abort()
     detach()
@@ -135,7 +136,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       const extensions = fieldValue(lowerNames(headers), 'sec-websocket-extensions') ?? ''
       const target = redactQuery(exchange.target, terms.redactedParameters)
       void relayWebSocket({
-        ...{ session, held, host, request: id, target, extensions },
+        ...{ session, held, host, exchange, request: id, target, extensions },
         ...{ client: stream, clientHead: head, app, appHead },
       }).then(leave)
     },

@@ -9,6 +9,7 @@ import type { Host } from '../../engine.ts'
 import { SallyportError, toSallyportError } from '../../kit/errors.ts'
 import type { ActivityId, Cut, RecordedFrom, Recording, Session } from '../../session.ts'
 import type { HeldLease } from '../downstream/held-lease.ts'
+import type { Exchange } from '../wire.ts'
 import { linger } from '../wire/linger.ts'
 import { closeCodes, closeFrame, FrameError, FrameReader } from '../wire/web-socket-frames.ts'
 
@@ -18,6 +19,8 @@ export interface WebSocketRelay {
   /** Who is told that the session takes more. */
   readonly held: Pick<HeldLease, 'awaitDrain' | 'forgetDrain'>
   readonly host: Host
+  /** The request that opened it: says whether its client was given up. */
+  readonly exchange: Pick<Exchange, 'givenUp'>
   /** The record of the request that opened it. */
   readonly request: ActivityId
   /** Path and query, redacted: what its own record is named by. */
@@ -251,8 +254,10 @@ class Relay {
   }
 
   #outcome() {
-    const failure = this.#failure
-    const status: OutcomeStatus = this.#isCut ? 'cancelled' : failure === undefined ? 'ok' : 'error'
+    const { givenUp } = this.#between.exchange
+    const failure = givenUp ?? this.#failure
+    const isBrokenOff = this.#isCut || givenUp !== undefined
+    const status: OutcomeStatus = isBrokenOff ? 'cancelled' : failure === undefined ? 'ok' : 'error'
     const how = this.#closeCode === undefined ? 'ended' : `closed ${this.#closeCode}`
     return {
       ...{ status, rows: -1, bytesUp: this.#bytesUp, bytesDown: this.#bytesDown },

@@ -2,6 +2,7 @@
 import { createServer, ServerResponse, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
+import type { SallyportError } from '../../kit/errors.ts'
 import type { Downstream } from '../../session.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
@@ -146,6 +147,7 @@ class Http1Exchange implements Exchange {
   readonly expectsContinue: boolean
   readonly source: IncomingMessage
   isOver = false
+  givenUp: SallyportError | undefined
   readonly #response: ServerResponse
   /** Where it stands until it is over. */
   readonly #waiting: Set<Http1Exchange> | undefined
@@ -251,6 +253,20 @@ class Http1Exchange implements Exchange {
     this.isOver = true
     this.#response.destroy()
     this.source.destroy()
+  }
+
+  get bytesWaiting(): number {
+    return this.source.socket.writableLength
+  }
+
+  get bytesTaken(): number {
+    const { bytesWritten, writableLength } = this.source.socket
+    return bytesWritten - writableLength
+  }
+
+  giveUp(why: SallyportError): void {
+    this.givenUp ??= why
+    this.source.socket.destroy()
   }
 
   onDrain(listener: () => void): void {

@@ -8,6 +8,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
+import type { SallyportError } from '../../kit/errors.ts'
 import type { Limits } from '../../kit/limits.ts'
 import type { Downstream } from '../../session.ts'
 import type { RawHeaders } from '../upstream/app.ts'
@@ -76,6 +77,8 @@ class Http2Exchange implements Exchange {
   readonly expectsContinue: boolean
   readonly source: ServerHttp2Stream
   isOver = false
+  givenUp: SallyportError | undefined
+  #bytesWritten = 0
   readonly #closeListeners: (() => void)[] = []
   #trailers: RawHeaders = []
   #onDrain: (() => void) | undefined
@@ -146,6 +149,7 @@ class Http2Exchange implements Exchange {
   }
 
   write(chunk: Buffer): boolean {
+    this.#bytesWritten += chunk.length
     const goesOn = this.source.write(chunk)
     if (!goesOn && !this.#awaitsDrain) {
       this.#awaitsDrain = true
@@ -179,6 +183,19 @@ class Http2Exchange implements Exchange {
     this.isOver = true
     // `close` would end the body first, and so pass half an answer off as a whole one.
     this.source.destroy(new Error('broken off'))
+  }
+
+  get bytesWaiting(): number {
+    return this.source.writableLength
+  }
+
+  get bytesTaken(): number {
+    return this.#bytesWritten - this.source.writableLength
+  }
+
+  giveUp(why: SallyportError): void {
+    this.givenUp ??= why
+    this.abandon()
   }
 
   onDrain(listener: () => void): void {
