@@ -321,10 +321,27 @@ test.each(Object.entries(causes))('%s: all that is open ends', async (name, caus
 test('a grant that ends: all that is open ends then', async () => {
   const person = await stack.person('expiring')
   const evidence = bearerOf((await tokenOf(person)).token)
-  const forMs = 4_000
-  await stack.grant(person, 'wiki', { forMs })
-  await stack.grant(person, 'api', { forMs })
-  const open = await openAll(evidence)
+  const forMs = 5_000
+  const grants = [
+    await stack.grant(person, 'wiki', { forMs }),
+    await stack.grant(person, 'api', { forMs }),
+  ]
+  // Until everything is open, its end stays as far away as it was.
+  const opening = new AbortController()
+  let sinceMs = performance.now()
+  const extended = (async () => {
+    while (!opening.signal.aborted) {
+      await new Promise((resolve) => setTimeout(resolve, 1_000))
+      const byMs = Math.max(1_000, Math.ceil(performance.now() - sinceMs))
+      sinceMs += byMs
+      const body = { byMs, reason: 'it is slow to open' }
+      await Promise.all(
+        grants.map(({ id }) => stack.api.call('grantExtend', { params: { id }, body })),
+      )
+    }
+  })()
+  const open = await openAll(evidence).finally(() => opening.abort())
+  await extended
   expect(await open.ended).toEqual(expectedEnds('grant-expired', 'your access to "wiki" has ended'))
   await expectNothingAtApp()
   await expectProof(person, 'grant-expired')
