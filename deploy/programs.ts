@@ -14,10 +14,16 @@ const controlHeap = ['--initial-heap-size=256']
 
 /**
  * A young generation that is large from the start: a smaller one is collected while requests are still open, and each is copied before it
- * is over (a fifth of the processor under HTTP); V8 itself would let it grow only where much survives. It is collected by one thread: to share
- * so little out costs more than doing it, and the other processor has work of its own.
+ * is over; V8 itself would let it grow only where much survives. It is collected by one thread: to share so little out costs more than
+ * doing it, and the other processor has work of its own. And nothing is made in the old generation at once because others of its kind lived long (a
+ * WebSocket is made where a request is): dead, it would keep all that it points to until the whole heap is collected.
  */
-const proxyHeap = ['--min-semi-space-size=16', '--max-semi-space-size=16', '--no-parallel-scavenge']
+const proxyHeap = [
+  '--min-semi-space-size=16',
+  '--max-semi-space-size=16',
+  '--no-parallel-scavenge',
+  '--no-allocation-site-pretenuring',
+]
 
 export interface ProgramSettings {
   /** Of this program alone. */
