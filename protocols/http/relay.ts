@@ -4,6 +4,7 @@ import { newOutcome } from '../activity.ts'
 import type { Host } from '../engine.ts'
 import type { Timer } from '../kit/clock.ts'
 import { remember } from '../kit/remember.ts'
+import type { Place } from '../kit/roster.ts'
 import { toSallyportError, type SallyportError } from '../kit/errors.ts'
 import type { ActivityId, Cut, HttpTerms, Session } from '../session.ts'
 import { answerRefusal } from './downstream/answer.ts'
@@ -118,6 +119,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   readonly #outcome = newOutcome()
   readonly #startedMs: number
   readonly #detach: () => void
+  readonly #place: Place<Leaseholder>
   #id: ActivityId = 0
   #call: AppCall | undefined
   #isEntered = false
@@ -134,7 +136,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     this.#terms = held.session.http!
     this.#startedMs = host.clock.monotonicMs()
     this.#detach = this.#session.attach(exchange.downstream)
-    held.enter(this)
+    this.#place = held.enter(this)
     exchange.onClose(() => this.#closed())
     exchange.onBroken((refusal) => this.#refuse(refusal))
     exchange.onDrain(() => this.#resumeAnswer())
@@ -332,7 +334,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     if (!this.#isSettled) noteGone(this.#outcome, this.#exchange)
     this.#giveUp()
     this.#detach()
-    this.#admitted.held.leave(this)
+    this.#admitted.held.leave(this.#place)
   }
 
   #giveUp(): void {

@@ -1,6 +1,7 @@
 /** Every socket of one session, so that its end takes all of them. */
 import type { Socket } from 'node:net'
 import { SallyportError } from '../../protocols/kit/errors.ts'
+import { Roster } from '../../protocols/kit/roster.ts'
 import type { Downstream } from '../../protocols/session.ts'
 import type { Dial } from './dial.ts'
 
@@ -46,12 +47,12 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
   let firstIsTaken = false
   let isCut = false
   let isOver = false
-  const downstreams = new Set<Downstream>()
+  const downstreams = new Roster<Downstream>()
   let main: Socket | undefined
 
   function take(downstream: Downstream): () => void {
-    downstreams.add(downstream)
-    const detach = (): void => void downstreams.delete(downstream)
+    const place = downstreams.add(downstream)
+    const detach = (): void => downstreams.remove(place)
     downstream.on('error', () => undefined)
     downstream.once('close', detach)
     if (downstream.destroyed) detach()
@@ -106,8 +107,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
     },
     attach: take,
     get isDownstreamQueued() {
-      for (const each of downstreams) if (each.writableLength > 0) return true
-      return false
+      return downstreams.items().some(({ writableLength }) => writableLength > 0)
     },
     get isUpstreamQueued() {
       return (main?.writableLength ?? 0) > 0
@@ -120,7 +120,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
     },
     async settle() {
       const gone: Promise<unknown>[] = [cancelsSettled()]
-      for (const downstream of downstreams) {
+      for (const downstream of downstreams.items()) {
         gone.push(closed(downstream))
         // Unread input would turn the close into a reset, which throws the farewell away.
         downstream.resume()
@@ -130,7 +130,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
     },
     destroyAll() {
       isOver = true
-      for (const downstream of downstreams) downstream.destroy()
+      for (const downstream of downstreams.items()) downstream.destroy()
       for (const dial of dials) if (!cancels.has(dial)) dial.destroy()
     },
     destroyCancels() {

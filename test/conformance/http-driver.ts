@@ -6,7 +6,7 @@ import { connectHttp } from './http-client.ts'
 const app = 'orders-db'
 
 export const httpDriver: Driver = {
-  withoutEvidence: { told: 'a client certificate is required', arrivals: ['none'] },
+  withoutEvidence: { told: 'nothing in this request says who asks', arrivals: ['none'] },
   inTheClear: /HTTPS only/,
   async start() {
     const certificates = await copyCertificates(domain)

@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { redactQuery } from '../../protocols/http/observe/redact-query.ts'
-import { webSocketAccept } from '../../protocols/http/upstream/web-socket-opening.ts'
+import { webSocketAccept } from '../../protocols/http/wire/web-socket-accept.ts'
 import { apiToken, domain, startHttpSite, type HttpSite } from '../fakes/http-site.ts'
 import { eventually } from '../fakes/postgres-site.ts'
 

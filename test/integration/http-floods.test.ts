@@ -11,7 +11,10 @@ let echo: HttpSite['answer']
 let sockets: WebSocketServer
 const ends: (() => unknown)[] = []
 beforeAll(async () => {
-  site = await startHttpSite({ gate: { level: 'write' }, limits: { requestHeadMs: 1_000 } })
+  site = await startHttpSite({
+    gate: { level: 'write' },
+    limits: { requestHeadMs: 1_000, unadmittedMs: 2_000 },
+  })
   echo = site.answer
   sockets = new WebSocketServer({ server: site.app })
   sockets.on('connection', (socket) => socket.pause())

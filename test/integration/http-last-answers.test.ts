@@ -26,7 +26,11 @@ beforeAll(async () => {
   writeFileSync(bodyFile, Buffer.alloc(bodyBytes, 'x'))
   site = await startHttpSite({
     gate: { level: 'write' },
-    limits: { requestBodyMs: 1_000, lingerMs: 20_000, lingerBytesMax: 2 * bodyBytes },
+    limits: {
+      ...{ requestBodyMs: 1_000, lingerMs: 20_000, lingerBytesMax: 2 * bodyBytes },
+      // Some clients leave an idle connection of HTTP/2 open.
+      ...{ requestHeadMs: 500, connectionIdleMs: 2_000, unadmittedMs: 2_000 },
+    },
     terms: {
       limits: { ...httpTerms().limits, bodyBytesMax },
       rules: [

@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream'
 import type { Host } from '../../engine.ts'
+import { Roster, type Place } from '../../kit/roster.ts'
 import type { ActivityId, Cut, HttpRule, Session } from '../../session.ts'
 import { countRequests, type RequestCounter } from '../relay/request-counter.ts'
 import { compileRules, type LevelRules } from '../relay/rules.ts'
@@ -33,13 +34,13 @@ export class HeldLease {
   readonly counter: RequestCounter
   /** When the gate last said yes, monotonic ms. */
   readonly sinceMs: number
-  readonly #holders = new Set<Leaseholder>()
+  readonly #holders = new Roster<Leaseholder>()
   readonly #drains = new Map<Writable, () => void>()
   readonly #listeners = new Set<(line: string) => void>()
   #isRetired = false
   #isReleased = false
   readonly #onCut = (): void => {
-    for (const holder of [...this.#holders]) holder.cut(this.session.signal.reason as Cut)
+    for (const holder of this.#holders.items()) holder.cut(this.session.signal.reason as Cut)
     if (this.#holders.size === 0) this.release()
   }
 
@@ -57,7 +58,7 @@ export class HeldLease {
     session.onDrain((target) => {
       if (target !== undefined) this.#drains.get(target)?.()
       else for (const [each, run] of [...this.#drains]) if (!each.writableNeedDrain) run()
-      for (const holder of [...this.#holders]) holder.drained?.(target)
+      for (const holder of this.#holders.items()) holder.drained?.(target)
     })
     if (session.signal.aborted) this.#onCut()
     else session.signal.addEventListener('abort', this.#onCut, { once: true })
@@ -72,12 +73,12 @@ export class HeldLease {
     return this.session.signal.aborted ? (this.session.signal.reason as Cut) : undefined
   }
 
-  enter(holder: Leaseholder): void {
-    this.#holders.add(holder)
+  enter(holder: Leaseholder): Place<Leaseholder> {
+    return this.#holders.add(holder)
   }
 
-  leave(holder: Leaseholder): void {
-    this.#holders.delete(holder)
+  leave(place: Place<Leaseholder>): void {
+    this.#holders.remove(place)
     const isDone = this.#isRetired || this.session.signal.aborted
     if (this.#holders.size === 0 && isDone) this.release()
   }

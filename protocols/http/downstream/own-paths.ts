@@ -183,9 +183,9 @@ function sendEvents(exchange: Exchange, held: HeldLease, { gate, host }: ClientC
     stop()
     timer?.cancel()
     detach()
-    held.leave(holder)
+    held.leave(place)
   })
-  held.enter(holder)
+  const place = held.enter(holder)
   held.counter.enter()
   exchange.onClose(() => held.counter.leave())
   exchange.head(200, [

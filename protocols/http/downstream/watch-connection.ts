@@ -1,5 +1,6 @@
 import type { Timer } from '../../kit/clock.ts'
 import { SallyportError } from '../../kit/errors.ts'
+import { Roster } from '../../kit/roster.ts'
 import type { Host } from '../../engine.ts'
 import type { Exchange } from '../wire.ts'
 
@@ -16,6 +17,7 @@ export interface Watched {
 
 /** What an exchange was seen to have waiting. */
 interface Seen {
+  readonly exchange: Exchange
   taken: number
   sinceMs: number
 }
@@ -28,7 +30,7 @@ export function watchConnection(
   { clock, limits }: Pick<Host, 'clock' | 'limits'>,
   watched: Watched,
 ): { begin(exchange: Exchange): void; stop(): void } {
-  const open = new Map<Exchange, Seen>()
+  const open = new Roster<Seen>()
   let idleSinceMs = clock.monotonicMs()
   let idleBytes = watched.bytesRead()
   let partial = false
@@ -50,7 +52,8 @@ export function watchConnection(
   const lookAtAnswers = (): void => {
     const nowMs = clock.monotonicMs()
     const sendMs = watched.isAdmitted() ? limits.sendMs : limits.unadmittedMs
-    for (const [exchange, seen] of [...open]) {
+    for (const seen of open.items()) {
+      const { exchange } = seen
       const { bytesTaken } = exchange
       if (exchange.bytesWaiting === 0 || bytesTaken !== seen.taken) {
         seen.taken = bytesTaken
@@ -73,10 +76,10 @@ export function watchConnection(
   timer = clock.startTimer(limits.requestHeadMs, look)
   return {
     begin(exchange) {
-      open.set(exchange, { taken: -1, sinceMs: 0 })
+      const place = open.add({ exchange, taken: -1, sinceMs: 0 })
       partial = false
       exchange.onClose(() => {
-        open.delete(exchange)
+        open.remove(place)
         idleSinceMs = clock.monotonicMs()
         idleBytes = watched.bytesRead()
       })

@@ -50,7 +50,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
   const leave = (): void => {
     if (isEntered) held.counter.leave()
     isEntered = false
-    held.leave(holder)
+    held.leave(place)
   }
   const refuse = (error: SallyportError): void => {
     if (isSettled) return
@@ -80,7 +80,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       exchange.onClose(() => deadline.cancel())
     },
   }
-  held.enter(holder)
+  const place = held.enter(holder)
   exchange.onClose(() => {
     if (isHandedOver) return
     if (!isSettled) noteGone(outcome, exchange)

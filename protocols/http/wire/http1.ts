@@ -27,7 +27,7 @@ export type OpenWebSocket = (fields: RawHeaders) => {
 interface Served {
   readonly listener: Http1Listener
   /** Requests that are not answered yet, in order. */
-  readonly waiting: Set<Http1Exchange>
+  readonly waiting: Http1Exchange[]
 }
 
 const connections = new WeakMap<Duplex, Served>()
@@ -77,7 +77,7 @@ server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
 server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
   const served = connections.get(socket)
   // Node's server has left: nothing would go on with an answer that waits for its client, nor may ours stand in the middle of it.
-  if (served !== undefined && served.waiting.size > 0) {
+  if (served !== undefined && served.waiting.length > 0) {
     socket.destroy()
     return
   }
@@ -99,7 +99,7 @@ server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
 
 /** Serves a connection on which TLS is done. */
 export function serveHttp1(socket: TLSSocket, listener: Http1Listener): void {
-  connections.set(socket, { listener, waiting: new Set() })
+  connections.set(socket, { listener, waiting: [] })
   server.emit('connection', socket)
 }
 
@@ -110,7 +110,7 @@ function arrived(
 ): void {
   const served = connections.get(request.socket)
   const exchange = new Http1Exchange(request, response, expectsContinue, served?.waiting)
-  served?.waiting.add(exchange)
+  served?.waiting.push(exchange)
   served?.listener.request(exchange)
 }
 
@@ -120,7 +120,7 @@ function isWebSocket({ method, httpVersion, headers, socket }: IncomingMessage):
     method === 'GET' &&
     httpVersion === '1.1' &&
     headers.upgrade?.toLowerCase() === 'websocket' &&
-    connections.get(socket)?.waiting.size === 0
+    connections.get(socket)?.waiting.length === 0
   )
 }
 
@@ -150,7 +150,7 @@ class Http1Exchange implements Exchange {
   givenUp: SallyportError | undefined
   readonly #response: ServerResponse
   /** Where it stands until it is over. */
-  readonly #waiting: Set<Http1Exchange> | undefined
+  readonly #waiting: Http1Exchange[] | undefined
   readonly #closeListeners: (() => void)[] = []
   #onBroken: ((refusal: HttpRefusal) => void) | undefined
   #broken: HttpRefusal | undefined
@@ -161,7 +161,7 @@ class Http1Exchange implements Exchange {
     request: IncomingMessage,
     response: ServerResponse,
     expectsContinue: boolean,
-    waiting?: Set<Http1Exchange>,
+    waiting?: Http1Exchange[],
   ) {
     const { httpVersion } = request
     this.version = httpVersion === '1.1' || httpVersion === '1.0' ? httpVersion : 'other'
@@ -184,7 +184,8 @@ class Http1Exchange implements Exchange {
 
   #closed(): void {
     this.isOver = true
-    this.#waiting?.delete(this)
+    const at = this.#waiting?.indexOf(this) ?? -1
+    if (at >= 0) this.#waiting!.splice(at, 1)
     for (const listener of this.#closeListeners.splice(0)) listener()
   }
 
