@@ -7,10 +7,16 @@ const env = {
 }
 
 /**
- * `maxWorkers`: files at once. Those with servers of their own wait most of the time: three of them keep two processors busy.
+ * `maxWorkers`: files at once; by itself vitest leaves a processor out. Those with servers of their own wait most of the time: three of them
+ * keep two processors busy.
  * Long runs: `SALLYPORT_LONG=1` (fuzz, faults and soak take minutes instead of seconds).
  */
-const project = (name: string, include: string[], testTimeout: number, maxWorkers?: number) => ({
+const project = (
+  name: string,
+  include: string[],
+  testTimeout: number,
+  maxWorkers: number | string,
+) => ({
   test: {
     name,
     include,
@@ -18,9 +24,11 @@ const project = (name: string, include: string[], testTimeout: number, maxWorker
     hookTimeout: 120_000,
     pool: 'forks' as const,
     env,
-    ...(maxWorkers === undefined ? {} : { maxWorkers }),
+    maxWorkers,
     // Projects of different widths run one after the other.
-    sequence: { groupOrder: ['unit', 'conformance', 'integration', 'faults'].indexOf(name) },
+    sequence: {
+      groupOrder: ['unit', 'conformance', 'integration', 'browser', 'faults'].indexOf(name),
+    },
   },
 })
 
@@ -31,10 +39,13 @@ export default defineConfig({
       project(
         'unit',
         ['test/unit/**/*.test.ts', '{proxy,control,protocols,certs}/**/*.test.ts'],
-        10_000,
+        30_000,
+        '100%',
       ),
       project('conformance', ['test/conformance/**/*.test.ts'], 60_000, 2),
       project('integration', ['test/integration/**/*.test.ts'], 120_000, 3),
+      // Each drives a browser, which takes a processor by itself.
+      project('browser', ['test/browser/**/*.test.ts'], 120_000, 1),
       project('faults', ['test/faults/**/*.test.ts'], 300_000, 2),
     ],
   },

@@ -24,6 +24,8 @@ export const usage = `node control/main.ts [flags]
   --certificate-life DURATION  people's certificates, default and maximum (default 8h)
   --login-life DURATION        from signing in to its end (default 8h)
   --oidc-issuer URL            the identity provider that people sign in with     SALLYPORT_OIDC_ISSUER
+                               (redirect addresses there: http://127.0.0.1/callback for sally, URL/sign-in/callback for browsers;
+                               back-channel logout: URL/sign-in/back-channel-logout)
   --oidc-client-id ID          control's name there                               SALLYPORT_OIDC_CLIENT_ID
   --oidc-client-secret-file F  its secret, in a 0600 file                         SALLYPORT_OIDC_CLIENT_SECRET_FILE
   --oidc-ca-file FILE          what the issuer's certificate comes from (PEM)     SALLYPORT_OIDC_CA_FILE

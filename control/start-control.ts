@@ -45,6 +45,7 @@ import { proxyHandlers } from './server/handlers/proxies.ts'
 import { requestHandlers } from './server/handlers/requests.ts'
 import { resourceHandlers } from './server/handlers/resources.ts'
 import { sessionHandlers } from './server/handlers/sessions.ts'
+import { httpHandlers } from './server/handlers/http.ts'
 import { sshHandlers } from './server/handlers/ssh.ts'
 import { tokenHandlers } from './server/handlers/tokens.ts'
 import type { Handlers } from './server/handlers.ts'
@@ -55,6 +56,8 @@ import { createRateLimit } from './server/rate-limit.ts'
 import { readChecks, shareChecks } from './server/readiness.ts'
 import { issueControlCertificate, keepRenewed } from './server/server-certificate.ts'
 import { trimTokens } from './tokens/trim-tokens.ts'
+import { trimBrowserSessions } from './apps/trim-browser-sessions.ts'
+import { registerPages } from './web/register-pages.ts'
 import { countLiveSessions } from './sessions/count-live-sessions.ts'
 import { openStores, type Stores } from './store/store.ts'
 
@@ -234,6 +237,7 @@ async function start(
     ...proxyHandlers(control, countJoin, proxies),
     ...loginHandlers(loginContext),
     ...sshHandlers(loginContext, waits.signal),
+    ...httpHandlers(control),
     ...actionHandlers(control),
     ...audit.handlers,
   }
@@ -242,6 +246,7 @@ async function start(
   const shownHost = bare(given?.hostname ?? (isUnspecified(host) ? 'localhost' : host))
   const hosts = [shownHost, ...(isUnspecified(host) ? [] : [host])]
   const certificate = await issueControlCertificate(control, hosts)
+  let url = ''
   const api = await openApiServer({
     control,
     handlers,
@@ -253,6 +258,11 @@ async function start(
     version: readVersion(),
     validateAnswers: options.validateAnswers ?? false,
     isStopping,
+    registerMore: (server) =>
+      registerPages(server, {
+        ...{ control, login: loginContext, origin: () => url },
+        appsPort: options.proxyAddress?.ports.http ?? 443,
+      }),
     onAnswered: (route, status, durationMs) => metrics.request(route, status, durationMs),
     onConfirmed: (verdict, durationMs) =>
       metrics.confirmed(verdict.kind, verdict.kind === 'denied' ? verdict.why : '', durationMs),
@@ -273,7 +283,7 @@ async function start(
   })
   closers.push(() => operations.close())
 
-  const url = given?.origin ?? `https://${inUrl(shownHost)}:${api.port}`
+  url = given?.origin ?? `https://${inUrl(shownHost)}:${api.port}`
   if (options.admin !== undefined) {
     await bootstrapAdmin(control, { ...options.admin, controlUrl: url })
   }
@@ -323,6 +333,7 @@ function keepTrimmed(control: Control): () => void {
     trimFeed(state, realm, nowMs(clock) - settings.feedRetentionMs)
       .catch((error: unknown) => log.warn({ error: String(error) }, 'the feed was not trimmed'))
       .then(() => trimTokens(control))
+      .then(() => trimBrowserSessions(control))
       .catch((error: unknown) => log.warn({ error: String(error) }, 'old tokens were not deleted'))
       .finally(() => {
         if (!stopped) timer = clock.startTimer(trimEveryMs, trim)

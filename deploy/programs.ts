@@ -13,10 +13,17 @@ const preload = join(import.meta.dirname, 'exit-with-parent.ts')
 const controlHeap = ['--initial-heap-size=256']
 
 /**
- * What passes through a proxy is in buffers outside of the heap, which V8 gives back only when it collects. A young generation of one MiB
- * is collected often and at next to no cost; with more of it the buffers pile up until V8 collects the whole heap, many times a second.
+ * A young generation that is large from the start: a smaller one is collected while requests are still open, and each is copied before it
+ * is over; V8 itself would let it grow only where much survives. It is collected by one thread: to share so little out costs more than
+ * doing it, and the other processor has work of its own. And nothing is made in the old generation at once because others of its kind lived long (a
+ * WebSocket is made where a request is): dead, it would keep all that it points to until the whole heap is collected.
  */
-const proxyHeap = ['--max-semi-space-size=1']
+const proxyHeap = [
+  '--min-semi-space-size=16',
+  '--max-semi-space-size=16',
+  '--no-parallel-scavenge',
+  '--no-allocation-site-pretenuring',
+]
 
 export interface ProgramSettings {
   /** Of this program alone. */

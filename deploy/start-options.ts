@@ -11,6 +11,7 @@ export interface StartOptions {
   readonly controlUrl: string | undefined
   readonly postgres: Address
   readonly ssh: Address
+  readonly http: Address
 }
 
 export const startUsage = `usage: npm start -- --domain DOMAIN --admin EMAIL [options]
@@ -23,7 +24,8 @@ Runs control and a proxy on this machine, for real. Each option is also an envir
   --control HOST:PORT   control (default 127.0.0.1:8443)       SALLYPORT_CONTROL
   --control-url URL     what others call it, if not that       SALLYPORT_URL
   --postgres HOST:PORT  the proxy (default 127.0.0.1:5432)     SALLYPORT_POSTGRES
-  --ssh HOST:PORT       the same for SSH (127.0.0.1:2222)      SALLYPORT_SSH`
+  --ssh HOST:PORT       the same for SSH (127.0.0.1:2222)      SALLYPORT_SSH
+  --http HOST:PORT      the same for HTTPS (127.0.0.1:9443)    SALLYPORT_HTTP`
 
 /** Throws an Error whose message is for the person. */
 export function readStartOptions(
@@ -41,6 +43,7 @@ export function readStartOptions(
       'control-url': text,
       postgres: text,
       ssh: text,
+      http: text,
     },
   })
   const domain = values.domain ?? environment['SALLYPORT_DOMAIN']
@@ -54,6 +57,7 @@ export function readStartOptions(
     control: parseAddress(values.control ?? environment['SALLYPORT_CONTROL'] ?? '127.0.0.1:8443'),
     controlUrl: values['control-url'] ?? environment['SALLYPORT_URL'],
     ssh: parseAddress(values.ssh ?? environment['SALLYPORT_SSH'] ?? '127.0.0.1:2222'),
+    http: parseAddress(values.http ?? environment['SALLYPORT_HTTP'] ?? '127.0.0.1:9443'),
     postgres: parseAddress(
       values.postgres ?? environment['SALLYPORT_POSTGRES'] ?? '127.0.0.1:5432',
     ),

@@ -66,7 +66,9 @@ async function run(options: StartOptions, signal: AbortSignal): Promise<void> {
         ...options.control,
         flags: options.controlUrl === undefined ? [] : ['--url', options.controlUrl],
       },
-      proxy: { listen: { postgres: options.postgres, ssh: options.ssh } },
+      proxy: {
+        listen: { postgres: options.postgres, ssh: options.ssh, http: options.http },
+      },
       demo: false,
       supervisor,
       announce,
@@ -79,7 +81,9 @@ async function run(options: StartOptions, signal: AbortSignal): Promise<void> {
         `with Debian's ${allocatorPackage} the proxy needs less processor under load: apt-get install ${allocatorPackage}`,
       )
     }
-    announce(`policy of the proxy: ${site.paths.proxy}/policy.yaml; logs: ${site.paths.logs}`)
+    announce(
+      `policy of the proxy, read when it starts: ${site.paths.proxy}/policy.yaml; logs: ${site.paths.logs}`,
+    )
     if (!signal.aborted) await once(signal, 'abort')
     announce('stopping: live sessions may finish what they do')
   } finally {

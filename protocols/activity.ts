@@ -9,7 +9,7 @@ import type { ByteWriter } from './kit/byte-writer.ts'
 import { ByteReader } from './kit/byte-reader.ts'
 
 /** Protocols that have an engine. `protocols/index.ts` is held to this list by the compiler. */
-export const protocolNames = ['postgres', 'ssh'] as const
+export const protocolNames = ['postgres', 'ssh', 'http'] as const
 export type ProtocolName = (typeof protocolNames)[number]
 
 /** What kind of thing was done. The numbers are on disk: append only. */
@@ -24,6 +24,8 @@ export const activityKinds = {
   request: 7,
   /** A command line worked out from what was typed and echoed: the program may have read something else. */
   typed: 8,
+  /** A WebSocket, from its opening to its end. */
+  websocket: 9,
 } as const
 export type ActivityKind = keyof typeof activityKinds
 

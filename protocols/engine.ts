@@ -6,8 +6,10 @@ import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import type { ProtocolName } from './activity.ts'
 import type { Clock } from './kit/clock.ts'
+import type { ErrorCode } from './kit/errors.ts'
 import type { Limits } from './kit/limits.ts'
-import type { Session } from './session.ts'
+import type { Secret } from './kit/secret.ts'
+import type { Level, Session } from './session.ts'
 
 export interface Engine {
   readonly name: ProtocolName
@@ -30,6 +32,10 @@ export type Evidence =
       readonly certificate: Buffer
     }
   | { readonly kind: 'token'; readonly token: string }
+  /** An API token of scope `apps` (RFC 6750); good for many requests, until it ends. */
+  | { readonly kind: 'bearer'; readonly token: Secret<string> }
+  /** What `Browsers.finish` gave: signed by control, for one person, one grant and one resource. */
+  | { readonly kind: 'browser-session'; readonly cookie: Secret<string> }
   | {
       /** A signature by a public key or an OpenSSH certificate (RFC 4252, chapter 7). */
       readonly kind: 'ssh-key'
@@ -89,12 +95,47 @@ export interface Arrival {
   readonly attributes: Readonly<Record<string, string>>
 }
 
+/** How a browser signs in: on the console's origin, and comes back with a code. */
+export interface Browsers {
+  /**
+   * Where to send a browser that has no session for this resource, whether there is such a resource or not. It keeps `binding` (a host-only cookie)
+   * and brings it back to `finish`: so that nobody can sign somebody else's browser in.
+   */
+  begin(visit: {
+    /** As for `Arrival.resource`. */
+    readonly resource: string
+    /** At least this level is wanted. */
+    readonly level: Level
+    /** The port that the browser knows us by. */
+    readonly port: number
+  }): Promise<{ readonly url: string; readonly binding: Secret<string> }>
+  /**
+   * Trades the code for a session of this browser. Rejects with `evidence-invalid` (in the same words for every cause),
+   * `sign-in-unavailable` or `rate-limited`.
+   */
+  finish(visit: {
+    readonly resource: string
+    readonly code: Secret<string>
+    readonly binding: Secret<string>
+    readonly remoteAddress: string
+  }): Promise<{ readonly cookie: Secret<string>; readonly expiresAtMs: number }>
+  /** Where somebody signs out everywhere. */
+  readonly signOutUrl: string
+}
+
 export interface Gate {
   /**
    * Identify, authorise, record, audit. Starts the dial at once. Rejects with a `SallyportError`; a refusal that
    * must not tell anything (`access-denied`) arrives after the same time whatever its cause.
    */
   admit(arrival: Arrival): Promise<Session>
+  /**
+   * The same for a protocol whose sessions span connections and requests: a counted lease of the session that the same evidence has at the
+   * same resource and level already, or of a new one. Disposing gives the lease back; the session ends when it was without leases for
+   * `limits.unusedSessionMs`. A lease has its own `opened`, `onDrain` and `end`; everything else is the session's.
+   */
+  lease(arrival: Arrival): Promise<Session>
+  readonly browsers: Browsers
   /**
    * Who somebody is, before a resource is named. Rejects with `evidence-invalid` or `evidence-expired`, after the same time as
    * every refusal.
@@ -131,6 +172,13 @@ export interface Host {
   readonly clock: Clock
   readonly limits: Limits
   readonly log: Log
+  /** Counts what the engine refuses by itself, or sees fail; what the gate refuses, the gate has counted. */
+  refused(code: ErrorCode): void
+  /**
+   * Called, if at all, before `handshakeDone`: the transport is there, and it waits for somebody to be admitted. It keeps its place among
+   * handshakes, may be ended for another at any time, and from now on the engine limits how long it waits.
+   */
+  handshakeWaits(connection: Socket): void
   /** Called once when the handshake is over (well or badly), so that its place is free again. */
   handshakeDone(connection: Socket): void
 }

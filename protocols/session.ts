@@ -103,6 +103,61 @@ export interface SshTerms {
   readonly streamBytesMax: number
 }
 
+/** How an HTTP app is shown the resource's secret. `none`: it has none, and goes by the signed identity alone. */
+export type HttpCredential =
+  | { readonly kind: 'none' }
+  /** `Authorization: Bearer <secret>`. */
+  | { readonly kind: 'bearer' }
+  /** `Authorization: Basic`, of the level's account and the secret (RFC 7617). */
+  | { readonly kind: 'basic' }
+  | { readonly kind: 'header'; readonly name: string }
+  /** The secret is PEM: a certificate with its chain, and its key. */
+  | { readonly kind: 'client-certificate' }
+  /** OAuth client credentials (RFC 6749, 4.4): the account is the client's id, the secret its secret. */
+  | { readonly kind: 'oauth'; readonly tokenUrl: string; readonly scope?: string }
+
+/** A rule on requests; the first that matches counts. */
+export interface HttpRule {
+  /** Upper case; undefined: any. */
+  readonly methods?: readonly string[]
+  /** Glob over the path as it goes upstream: `*` is any text without a slash, `**` any text. */
+  readonly path: string
+  /** What a session must be allowed at least; `deny`: nobody. */
+  readonly needs: Level | 'deny'
+}
+
+/** What a resource says about HTTP. */
+export interface HttpTerms {
+  /** What is spoken to the app. */
+  readonly version: '1.1' | '2'
+  /** `Host` as the client sent it, or the resource's own. */
+  readonly host: 'client' | 'resource'
+  readonly credential: HttpCredential
+  /** Before these: GET, HEAD and OPTIONS need read, DELETE delete, everything else write. */
+  readonly rules: readonly HttpRule[]
+  /** Parameters of a query whose values are not recorded, lower case; besides those that look like secrets anyway. */
+  readonly redactedParameters: readonly string[]
+  /** Of each body so much is recorded; 0: none. Bytes. */
+  readonly recorded: {
+    readonly requestBodyBytes: number
+    readonly responseBodyBytes: number
+    /** Text frames of WebSockets, up to `Limits.webSocketTextBytesMax` of each. */
+    readonly webSocketText: boolean
+  }
+  readonly limits: {
+    /** All header lines of a request. Bytes. */
+    readonly headerBytesMax: number
+    /** A request's body; 0: any. Bytes. */
+    readonly bodyBytesMax: number
+    /** From the end of a request to the head of its answer. */
+    readonly answerMs: number
+    /** Requests of one session at a time. */
+    readonly requestsMax: number
+    /** Requests of one person in a minute; 0: any. */
+    readonly perMinuteMax: number
+  }
+}
+
 /** What logs and the engine may say about a session. */
 export interface SessionLabels {
   readonly realm: string
@@ -184,8 +239,16 @@ export interface Session extends AsyncDisposable {
   readonly upstream: Upstream
   /** Terms of an SSH resource. */
   readonly ssh?: SshTerms
+  /** Terms of an HTTP resource. */
+  readonly http?: HttpTerms
   /** Aborts with a `Cut` as its reason. */
   readonly signal: AbortSignal
+  /** Over without a cut, as after a call upstream that threw: nothing begins under it any more. Of a cut `signal` tells. */
+  readonly isOver: boolean
+  /** Unix milliseconds of the grant's end, as it is now. */
+  readonly expiresAtMs: number
+  /** What `notify` shows before the end, as it is true now; undefined: the end is not near (any more). */
+  readonly warning: string | undefined
 
   /**
    * A socket to the resource, TCP only (the engine's protocol decides when TLS starts). The first call
@@ -249,6 +312,25 @@ export interface Session extends AsyncDisposable {
 
   /** Starts a blob for a text too long for a record. */
   spill(): BlobWriter
+
+  /**
+   * One thing per session and key, made by the first lease that asks and disposed when the session ends: a pool of connections, a counter.
+   * `make` must not use what belongs to the lease alone. By `person`: shared by all sessions that they have at this resource and proxy, and
+   * disposed with the last of them.
+   */
+  keep<T extends Disposable>(key: symbol, make: () => T, by?: 'session' | 'person'): T
+
+  /**
+   * Of a lease: the lowest level, from `need` upwards, of a grant that the same evidence could be given a lease of by naming it; as far as this proxy
+   * knows. Undefined: there is none, or the arrival said which it wants.
+   */
+  levelCovering?(need: Level): Level | undefined
+
+  /**
+   * Who this is, for the app: a JWT (RFC 7519) of a minute that the proxy signs, `aud` being the app's origin. Cheap: signed once in
+   * half a minute. See SECURITY.md.
+   */
+  assertion(): string
 
   /** Registers how to cancel what runs upstream; returns our own key for the client (8 bytes). */
   onCancel(cancel: () => void): Buffer

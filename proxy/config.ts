@@ -51,6 +51,8 @@ const settings = z.strictObject({
   /** Default: ./data/proxy. */
   dataDir: path.default('data/proxy'),
   controlUrl: z.url({ protocol: /^https$/, error: 'must be an https:// URL' }).optional(),
+  /** Where browsers sign in. Default: controlUrl. */
+  consoleUrl: z.url({ protocol: /^https$/, error: 'must be an https:// URL' }).optional(),
   /** A file with the one-time token; only read by a proxy that has not joined yet. */
   joinTokenFile: path.optional(),
   /** What people call this proxy. Default: the host's name. */
@@ -76,6 +78,8 @@ const settings = z.strictObject({
 export interface ProxyConfig {
   readonly dataDir: string
   readonly controlUrl: string
+  /** Where browsers sign in. */
+  readonly consoleUrl: string
   readonly joinTokenFile: string | undefined
   readonly name: string
   /** The protocols that are served: all, each on its usual port of 127.0.0.1, or only those that were named. */
@@ -98,13 +102,14 @@ export function completeConfig(given: ProxySettings): ProxyConfig {
     const { path: at, message } = parsed.error.issues[0]!
     throw invalid(`${at.join('.')}: ${message}`)
   }
-  const { controlUrl, joinTokenFile, policyFile, limits, ...rest } = parsed.data
+  const { controlUrl, consoleUrl, joinTokenFile, policyFile, limits, ...rest } = parsed.data
   if (controlUrl === undefined) throw invalid('controlUrl: is missing (--control-url)')
   const dataDir = resolve(rest.dataDir)
   return {
     ...rest,
     dataDir,
     controlUrl,
+    consoleUrl: consoleUrl ?? controlUrl,
     joinTokenFile,
     policyFile: policyFile ?? join(dataDir, 'policy.yaml'),
     limits: { ...defaultLimits, ...limits },

@@ -14,6 +14,8 @@ const closeMs = 5_000
 
 export interface DrainOptions {
   readonly registry: Registry
+  /** Ends sessions that wait for somebody to use them again. */
+  readonly endUnused: () => void
   readonly connections: ConnectionLimits
   readonly listeners: readonly Listener[]
   readonly spool: Pick<Spool, 'close'>
@@ -30,6 +32,7 @@ export async function drain(options: DrainOptions): Promise<void> {
   const { registry, connections, listeners, spool, shipper, drainMs, clock, limits, log } = options
   log.info({ sessions: registry.size, drainMs }, 'draining')
   for (const listener of listeners) listener.close()
+  options.endUnused()
   if (registry.size > 0 && drainMs > 0) {
     for (const session of [...registry.all()]) {
       session.notify(

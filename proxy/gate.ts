@@ -1,5 +1,5 @@
 /**
- * The only door. Follows design.md section 6: identify, find the grant, dial and confirm side by side, subscribe, check
+ * The only door. In this order: identify, find the grant, dial and confirm side by side, subscribe, check
  * again, arm, record; and answers every refusal after the same time, whatever its cause.
  */
 import { randomUUID } from 'node:crypto'

@@ -1,5 +1,6 @@
 /** Accepts connections of one protocol, within limits, and hands them to its engine. */
 import { createServer, type AddressInfo, type Socket } from 'node:net'
+import type { ProtocolName } from '../protocols/activity.ts'
 import type { Engine, Gate, Host, Log } from '../protocols/engine.ts'
 import type { Clock, Timer } from '../protocols/kit/clock.ts'
 import type { Limits } from '../protocols/kit/limits.ts'
@@ -15,6 +16,8 @@ export interface Connections {
 export interface ConnectionLimits extends Connections {
   /** Takes a place for a new connection; says which limit there is none under. */
   enter(connection: Socket, address: string): 'entered' | 'connections' | 'handshakes'
+  /** TLS is there and nobody is admitted: it counts as a handshake still, and is the first to go where there are too many. */
+  waits(connection: Socket): void
   /** The handshake is over, well or badly. */
   settled(connection: Socket): void
   left(connection: Socket): void
@@ -25,13 +28,30 @@ export function createConnectionLimits(limits: Limits): ConnectionLimits {
   const open = new Set<Socket>()
   const handshakes = new Map<Socket, string>()
   const perAddress = new Map<string, number>()
+  /** Of the handshakes; the oldest first. */
+  const waiting = new Set<Socket>()
   const settled = (connection: Socket): void => {
     const address = handshakes.get(connection)
     if (address === undefined) return
     handshakes.delete(connection)
+    waiting.delete(connection)
     const left = (perAddress.get(address) ?? 1) - 1
     if (left === 0) perAddress.delete(address)
     else perAddress.set(address, left)
+  }
+  const left = (connection: Socket): void => {
+    settled(connection)
+    open.delete(connection)
+  }
+  /** Ends the oldest that waits for nothing but a first request, such as browsers open in advance. False: there is none. */
+  const makeRoom = (address?: string): boolean => {
+    for (const connection of waiting) {
+      if (address !== undefined && handshakes.get(connection) !== address) continue
+      left(connection)
+      connection.destroy()
+      return true
+    }
+    return false
   }
   return {
     get open() {
@@ -44,21 +64,20 @@ export function createConnectionLimits(limits: Limits): ConnectionLimits {
       return open
     },
     enter(connection, address) {
-      if (open.size >= limits.connectionsMax) return 'connections'
-      const ofAddress = perAddress.get(address) ?? 0
-      if (handshakes.size >= limits.handshakesMax || ofAddress >= limits.handshakesPerAddressMax) {
-        return 'handshakes'
-      }
+      const ofAddress = (): number => perAddress.get(address) ?? 0
+      if (ofAddress() >= limits.handshakesPerAddressMax && !makeRoom(address)) return 'handshakes'
+      if (handshakes.size >= limits.handshakesMax && !makeRoom()) return 'handshakes'
+      if (open.size >= limits.connectionsMax && !makeRoom()) return 'connections'
       open.add(connection)
       handshakes.set(connection, address)
-      perAddress.set(address, ofAddress + 1)
+      perAddress.set(address, ofAddress() + 1)
       return 'entered'
     },
-    settled,
-    left(connection) {
-      settled(connection)
-      open.delete(connection)
+    waits(connection) {
+      if (handshakes.has(connection)) waiting.add(connection)
     },
+    settled,
+    left,
   }
 }
 
@@ -66,8 +85,8 @@ export interface ListenerOptions {
   readonly engine: Engine
   readonly address: ListenAddress
   /** A gate for one connection: cancels are counted by its address. */
-  readonly gateFor: (remoteAddress: string) => Gate
-  readonly host: Omit<Host, 'handshakeDone'>
+  readonly gateFor: (remoteAddress: string, protocol: ProtocolName) => Gate
+  readonly host: Omit<Host, 'handshakeDone' | 'handshakeWaits'>
   readonly connections: ConnectionLimits
   readonly clock: Clock
   readonly limits: Limits
@@ -114,8 +133,12 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       connections.left(connection)
     })
     engine
-      .serve(connection, options.gateFor(remoteAddress), {
+      .serve(connection, options.gateFor(remoteAddress, engine.name), {
         ...options.host,
+        handshakeWaits: () => {
+          patience.cancel()
+          connections.waits(connection)
+        },
         handshakeDone: settled,
       })
       .catch((error: unknown) => {

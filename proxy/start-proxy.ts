@@ -11,6 +11,8 @@ import type { ProxyConfig } from './config.ts'
 import { createControlApi } from './control-link/control-api.ts'
 import { openControlLink } from './control-link/open-control-link.ts'
 import { drain } from './drain.ts'
+import { keepRegistered, loadAssertionKeys } from './identity/assertion-keys.ts'
+import { currentSigner } from './identity/current-signer.ts'
 import { createIdentities } from './identity/identities.ts'
 import { writeIdentity, type ProxyIdentity } from './identity/proxy-identity.ts'
 import { startRenewal } from './identity/renewal.ts'
@@ -131,11 +133,18 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
 
     const { contexts, peopleAuthoritiesPem } = openTls({ identity: current, view, log })
     let isDraining = false
+    const assertionKeys = loadAssertionKeys(dataDir)
+    if (config.listen.http !== undefined) {
+      const { publicKey } = assertionKeys
+      closers.push(keepRegistered({ publicKey, api: controlApi.api, clock, log }))
+    }
     const shared = { config, identity, controlApi, clock, metrics, log }
     const deciding = { control, policy, spool, registry, identities, signIns }
-    const gateFor = openGate({
+    const { gateFor, endUnused } = openGate({
       ...shared,
       ...deciding,
+      signer: currentSigner(current),
+      assertionSigner: assertionKeys,
       peopleAuthoritiesPem,
       stores: options.stores,
       isDraining: () => isDraining,
@@ -195,6 +204,7 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
         isDraining = true
         stopping ??= drain({
           registry,
+          endUnused,
           connections,
           listeners: Object.values(listeners),
           spool,

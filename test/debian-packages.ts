@@ -25,6 +25,11 @@ export const programs: readonly Program[] = [
   // It says nothing without starting.
   { command: 'test', packageName: 'openssh-server', parameters: ['-x', '/usr/sbin/sshd'] },
   { command: 'ssh', packageName: 'openssh-client', parameters: ['-V'] },
+  { command: 'curl', packageName: 'curl' },
+  { command: 'chromium', packageName: 'chromium' },
+  { command: 'sh', packageName: 'libnss3-tools', parameters: ['-c', 'command -v certutil'] },
+  { command: 'nginx', packageName: 'nginx-light', parameters: ['-v'] },
+  { command: 'h2load', packageName: 'nghttp2-client' },
   { command: 'rsync', packageName: 'rsync' },
   { command: 'git', packageName: 'git' },
   { command: 'vim.tiny', packageName: 'vim-tiny' },
@@ -39,6 +44,16 @@ export const programs: readonly Program[] = [
     command: '/usr/bin/python3',
     packageName: 'python3-psycopg2',
     parameters: ['-c', 'import psycopg2'],
+  },
+  {
+    command: '/usr/bin/python3',
+    packageName: 'python3-jwt',
+    parameters: ['-c', 'import jwt'],
+  },
+  {
+    command: '/usr/bin/python3',
+    packageName: 'python3-cryptography',
+    parameters: ['-c', 'import cryptography'],
   },
 ]
 

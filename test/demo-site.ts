@@ -14,7 +14,10 @@ export const readyFile = z.strictObject({
   console: z.strictObject({ url: z.string() }),
   domain: z.string(),
   caFile: z.string(),
-  proxy: z.strictObject({ host: z.string(), ports: z.looseObject({ postgres: z.int() }) }),
+  proxy: z.strictObject({
+    host: z.string(),
+    ports: z.strictObject({ postgres: z.int(), ssh: z.int(), http: z.int() }),
+  }),
   people: z.array(z.strictObject({ email: z.string(), password: z.string(), home: z.string() })),
   resources: z.array(
     z.strictObject({

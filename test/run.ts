@@ -30,7 +30,7 @@ const checks: readonly Phase[] = [
   { name: 'lint', command: 'oxlint', parameters: ['--type-aware', '--deny-warnings'] },
   { name: 'types', command: 'tsc', parameters: ['--noEmit'] },
 ]
-const suites = ['unit', 'conformance', 'integration', 'faults']
+const suites = ['unit', 'conformance', 'integration', 'browser', 'faults']
 
 const options = readOptions()
 process.exitCode = await runAll()

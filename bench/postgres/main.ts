@@ -1,6 +1,6 @@
 /**
  * `npm run bench:postgres -- [--quick] [--json]`: PostgreSQL directly, through pgbouncer (session pooling) and through a real
- * proxy with a real control, on one machine, all with the same TLS. See design.md, section 9, and bench/options.ts.
+ * proxy with a real control, on one machine, all with the same TLS. See bench/options.ts.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,12 +1,12 @@
 /** pgbouncer as its operators run it for session pooling, with the same TLS as ours on both sides. */
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { sleep, type Clock } from '../../protocols/kit/clock.ts'
 import type { Supervisor } from '../../deploy/supervisor.ts'
 import { postgresAccount } from '../../deploy/postgres/account.ts'
 import type { Cluster } from '../../deploy/postgres/cluster.ts'
 import { createServerCertificate } from '../../deploy/postgres/server-certificate.ts'
+import { createPortProbe } from '../port-probe.ts'
 
 export interface Pgbouncer {
   readonly port: number
@@ -68,7 +68,7 @@ log_connections = 0
 log_disconnections = 0
 `,
   )
-  const probe = createProbe(port)
+  const probe = createPortProbe(port)
   await supervisor.start({
     name: 'pgbouncer',
     command: [
@@ -83,20 +83,6 @@ log_disconnections = 0
   await sleep(clock, 100)
   const pid = childOf(supervisor.pid('pgbouncer')!)
   return { port, serverName, authorityPem: certificate.authorityPem, pid: () => pid }
-}
-
-/** True from the moment something listens on the port. */
-function createProbe(port: number): () => boolean {
-  let open = false
-  return () => {
-    const socket = connect(port, '127.0.0.1')
-    socket.on('connect', () => {
-      open = true
-      socket.destroy()
-    })
-    socket.on('error', () => undefined)
-    return open
-  }
 }
 
 /** The guard's one child (proc(5)). */

@@ -1,6 +1,6 @@
 /**
  * `npm run bench:ssh -- [--quick] [--json]`: one sshd directly, through OpenSSH's own jump and through a real proxy with a real control,
- * recorded, on one machine, with the same clients and ciphers. See design.md, section 9, and bench/options.ts.
+ * recorded, on one machine, with the same clients and ciphers. See bench/options.ts.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

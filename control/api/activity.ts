@@ -3,6 +3,7 @@ export {
   activityKinds,
   decodeActivity,
   outcomeStatuses,
+  protocolNames,
   type ActivityKind,
   type ActivityParameter,
   type DecodedActivity,

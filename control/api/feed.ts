@@ -84,6 +84,8 @@ export const toControl = z.discriminatedUnion('kind', [
   }),
   /** Everything up to `position` is applied, and on disk. */
   z.strictObject({ kind: z.literal('applied'), position: z.int().nonnegative() }),
+  /** What time has control? Answered at once, so that the way there and back bounds how far the clocks are apart. */
+  z.strictObject({ kind: z.literal('time'), requestId: z.int().nonnegative() }),
   /** May this person open this session now? Asked for every session, also for ones that will be refused. */
   z.strictObject({
     kind: z.literal('confirm'),
@@ -104,6 +106,15 @@ export const toControl = z.discriminatedUnion('kind', [
         digest: z.string().regex(/^[0-9a-f]{64}$/),
         /** Whose it must be, if the client said. */
         personEmail: z.string().max(320).optional(),
+        remoteAddress: z.string().max(64),
+      })
+      .optional(),
+    /** Instead of a certificate: a browser's session at this app (`appSession` of tokens.ts). */
+    browserSignInId: id.optional(),
+    /** Instead of person and certificate: an API token of scope `apps`, good for as many sessions as it lives. */
+    apiToken: z
+      .strictObject({
+        digest: z.string().regex(/^[0-9a-f]{64}$/),
         remoteAddress: z.string().max(64),
       })
       .optional(),
@@ -145,12 +156,18 @@ export const toProxy = z.discriminatedUnion('kind', [
     /** Signed lease; see tokens.ts. */
     lease: z.string().max(4_096),
   }),
+  /** The answer to `time`. */
+  z.strictObject({
+    kind: z.literal('time'),
+    requestId: z.int().nonnegative(),
+    controlTimeMs: timeMs,
+  }),
   z.strictObject({
     kind: z.literal('confirmed'),
     requestId: z.int().nonnegative(),
     /** The grant as it is now, signed. */
     token: z.string().max(8_192),
-    /** Whose the connect token was. */
+    /** Whose the connect token or API token was. */
     redeemed: z
       .strictObject({
         tokenId: id,
@@ -158,6 +175,8 @@ export const toProxy = z.discriminatedUnion('kind', [
         personEmail: z.string().max(254),
         /** When it was made. */
         issuedAtMs: timeMs,
+        /** Of an API token: its end. */
+        expiresAtMs: timeMs.optional(),
         /** The level that it is bound to. */
         level: level.optional(),
       })
@@ -176,6 +195,7 @@ export const toProxy = z.discriminatedUnion('kind', [
       'certificate-revoked',
       'key-removed',
       'login-ended',
+      'browser-signed-out',
       'no-resource',
       'not-in-group',
       'no-grant',

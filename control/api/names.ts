@@ -28,8 +28,8 @@ export type Level = z.infer<typeof level>
 export const protocol = z.enum(protocolNames)
 export const role = z.enum(['engineer', 'admin', 'auditor'])
 export type Role = z.infer<typeof role>
-/** What an API token may do: read, or also make and withdraw requests. */
-export const tokenScope = z.enum(['read', 'request'])
+/** What an API token may do: read, or also make and withdraw requests; or nothing here, but reach the HTTP apps that its person may. */
+export const tokenScope = z.enum(['read', 'request', 'apps'])
 export type TokenScope = z.infer<typeof tokenScope>
 /** A group of people, as the identity provider spells it. */
 export const peopleGroup = z

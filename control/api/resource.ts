@@ -24,7 +24,10 @@ const line = (charactersMax: number) =>
 
 export const resourceLevel = z.strictObject({
   account: line(128).min(1),
-  /** `certificate:<any name>` (SSH): a certificate of the upstream authority for each session, and no secret at all. */
+  /**
+   * `certificate:<any name>` (SSH): a certificate of the upstream authority for each session, and no secret at all. `none:<any name>` (HTTP):
+   * no secret; the policy still says where it may go.
+   */
   secret: secretReference,
   /** Default: `written` for read, `synced` for everything above. */
   durability: durability.optional(),
@@ -102,6 +105,72 @@ export const sshResource = z
   })
 export type SshResource = z.infer<typeof sshResource>
 
+/** A token of RFC 9110, 5.6.2, in lower case: the name of a header. */
+const headerName = z
+  .string()
+  .max(64)
+  .toLowerCase()
+  .regex(/^[a-z0-9!#$%&'*+.^_`|~-]+$/, 'must be the name of a header')
+  .refine((name) => !ownHeaders.test(name), 'is set by the proxy or by HTTP itself')
+/** What no resource may have set: framing, hops, what says who asks. */
+const ownHeaders =
+  /^(?:host|connection|content-length|transfer-encoding|te|trailer|upgrade|keep-alive|expect|forwarded|via|x-forwarded-.*|proxy-.*|sallyport-.*)$/
+const httpMethod = z
+  .string()
+  .max(32)
+  .toUpperCase()
+  .regex(/^[A-Z-]+$/, 'must be a method')
+
+/** As `HttpCredential` in protocols/session.ts. */
+const httpCredential = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('none') }),
+  z.strictObject({ kind: z.literal('bearer') }),
+  z.strictObject({ kind: z.literal('basic') }),
+  z.strictObject({ kind: z.literal('header'), name: headerName }),
+  z.strictObject({ kind: z.literal('client-certificate') }),
+  z.strictObject({
+    kind: z.literal('oauth'),
+    tokenUrl: z.url({ protocol: /^https$/ }).max(2_048),
+    scope: line(1_000).min(1).optional(),
+  }),
+])
+
+/** What is particular to HTTP; as `HttpTerms` in protocols/session.ts. */
+export const httpResource = z.strictObject({
+  version: z.enum(['1.1', '2']).default('1.1'),
+  host: z.enum(['client', 'resource']).default('resource'),
+  credential: httpCredential.default({ kind: 'none' }),
+  rules: z
+    .array(
+      z.strictObject({
+        methods: z.array(httpMethod).min(1).max(32).optional(),
+        path: line(1_000).regex(/^(?:\/|\*)/, 'must begin with / or *'),
+        needs: z.enum([...level.options, 'deny']),
+      }),
+    )
+    .max(1_000)
+    .default([]),
+  redactedParameters: z.array(line(100).min(1).toLowerCase()).max(100).default([]),
+  recording: z
+    .strictObject({
+      requestBodyBytes: z.int().min(0).max(1_048_576).default(0),
+      responseBodyBytes: z.int().min(0).max(1_048_576).default(0),
+      /** The first 16 MiB of text of each WebSocket, both ways together; a mark in the recording says where it ends. */
+      webSocketText: z.boolean().default(false),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      headerBytesMax: z.int().min(1_024).max(262_144).default(32_768),
+      bodyBytesMax: z.int().min(0).default(0),
+      answerMs: z.int().min(100).max(3_600_000).default(60_000),
+      requestsMax: z.int().min(1).max(10_000).default(250),
+      perMinuteMax: z.int().min(0).max(1_000_000).default(0),
+    })
+    .prefault({}),
+})
+export type HttpResource = z.infer<typeof httpResource>
+
 const resourceFields = z.strictObject({
   name: resourceName,
   protocol,
@@ -140,17 +209,30 @@ const resourceFields = z.strictObject({
   retention: retentionClass.default('standard'),
   /** For `protocol: ssh`, and only there. */
   ssh: sshResource.optional(),
+  /** For `protocol: http`, and only there. */
+  http: httpResource.optional(),
 })
 export const resource = resourceFields.superRefine((given, context) => {
-  if ((given.protocol === 'ssh') !== (given.ssh !== undefined)) {
-    const error = given.ssh === undefined ? 'is needed for an SSH resource' : 'is for SSH resources'
-    context.addIssue({ code: 'custom', message: error, path: ['ssh'] })
+  for (const name of ['ssh', 'http'] as const) {
+    if ((given.protocol === name) === (given[name] !== undefined)) continue
+    const what = name.toUpperCase()
+    const error = given[name] === undefined ? `is needed for ${what}` : `is for ${what} alone`
+    context.addIssue({ code: 'custom', message: error, path: [name] })
   }
-  if (given.protocol === 'ssh') return
+  const hasSecret = given.http === undefined || given.http.credential.kind !== 'none'
   for (const [name, offered] of Object.entries(given.levels)) {
-    if (!offered.secret.startsWith('certificate:')) continue
-    const message = 'certificates are for SSH resources'
-    context.addIssue({ code: 'custom', message, path: ['levels', name, 'secret'] })
+    const complain = (message: string): void =>
+      context.addIssue({ code: 'custom', message, path: ['levels', name, 'secret'] })
+    if (offered.secret.startsWith('certificate:') && given.protocol !== 'ssh') {
+      complain('certificates are for SSH resources')
+    }
+    if (offered.secret.startsWith('none:') === hasSecret) {
+      complain(
+        hasSecret
+          ? 'none: is for HTTP resources whose credential is of kind none'
+          : 'must be none:<any name>, as the credential is of kind none',
+      )
+    }
   }
 })
 export type Resource = z.infer<typeof resource>

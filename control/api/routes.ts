@@ -8,6 +8,7 @@ import { recordingRoutes } from './recording-routes.ts'
 import { requestRoutes } from './request-routes.ts'
 import type { Route } from './route.ts'
 import * as shapes from './shapes.ts'
+import { httpRoutes } from './http-routes.ts'
 import { sshRoutes } from './ssh-routes.ts'
 import { tokenRoutes } from './token-routes.ts'
 
@@ -322,6 +323,7 @@ export const routes = {
   ...requestRoutes,
   ...tokenRoutes,
   ...sshRoutes,
+  ...httpRoutes,
 } as const satisfies Record<string, Route>
 
 export type RouteName = keyof typeof routes

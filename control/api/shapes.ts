@@ -178,7 +178,10 @@ export const session = z.strictObject({
   admittedBy: z.enum(['control', 'lease']),
   /** What the person was identified by: a certificate's serial number or a connect token's id. */
   evidence: z
-    .strictObject({ kind: z.enum(['certificate', 'token', 'key', 'login']), id: text(64) })
+    .strictObject({
+      kind: z.enum(['certificate', 'token', 'key', 'login', 'browser', 'api-token']),
+      id: text(64),
+    })
     .optional(),
   openedAtMs: names.timeMs,
   closedAtMs: names.timeMs.nullable(),

@@ -48,10 +48,44 @@ export const checkpointClaims = z.strictObject({
 })
 export type CheckpointClaims = z.infer<typeof checkpointClaims>
 
+/** A browser's visit to an app that it has no session of; signed by the proxy that it came from. */
+export const appVisitClaims = z.strictObject({
+  realm,
+  proxyId: id,
+  group: groupName,
+  /** What the browser calls the app: a resource's name, if there is such a one. */
+  resource: z.string().max(253),
+  /** At least this is wanted. */
+  level,
+  /** The port that the browser knows the proxy by. */
+  port: z.int().min(1).max(65_535),
+  /** SHA-256, hex, of what the browser keeps meanwhile. */
+  challenge: z.string().regex(/^[0-9a-f]{64}$/),
+  issuedAtMs: timeMs,
+})
+export type AppVisitClaims = z.infer<typeof appVisitClaims>
+
+/** One browser's session at one app, under one grant; signed by control, kept by the browser as a cookie of that app. */
+export const appSessionClaims = z.strictObject({
+  realm,
+  signInId: id,
+  personId: id,
+  personEmail: email,
+  resource: resourceName,
+  group: groupName,
+  grantId: id,
+  level,
+  issuedAtMs: timeMs,
+  expiresAtMs: timeMs,
+})
+export type AppSessionClaims = z.infer<typeof appSessionClaims>
+
 const kinds = {
   grant: { typ: 'sallyport-grant', claims: grantClaims },
   lease: { typ: 'sallyport-lease', claims: leaseClaims },
   checkpoint: { typ: 'sallyport-checkpoint', claims: checkpointClaims },
+  'app-visit': { typ: 'sallyport-app-visit', claims: appVisitClaims },
+  'app-session': { typ: 'sallyport-app-session', claims: appSessionClaims },
   countersignature: { typ: 'sallyport-countersignature', claims: checkpointClaims },
 } as const
 export type TokenKind = keyof typeof kinds

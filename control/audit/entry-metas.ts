@@ -20,7 +20,9 @@ export const sessionOpenedMeta = z.object({
   upstream: text(512),
   remoteAddress: text(64),
   certificateSerial: text(64),
-  evidence: z.enum(['certificate', 'token', 'key', 'login']).exactOptional(),
+  evidence: z
+    .enum(['certificate', 'token', 'key', 'login', 'browser', 'api-token'])
+    .exactOptional(),
   attributes: z.record(text(64), text(1_024)),
   retention: text(31),
   durability: z.enum(['written', 'synced']),

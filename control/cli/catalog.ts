@@ -12,6 +12,8 @@ export interface CatalogEntry {
   /** "grant" or "sessions cut". */
   readonly path: string
   readonly summary: string
+  /** What follows its name is for another program: no word of it is ours. */
+  readonly isForAnother?: true
   readonly load: () => Promise<Declare>
 }
 
@@ -27,8 +29,19 @@ export const groupSummaries: Readonly<Record<string, string>> = {
 export const catalog: readonly CatalogEntry[] = [
   {
     path: 'connect',
-    summary: 'Open a resource with its own client (psql, ssh)',
+    summary: 'Open a resource with its own client (psql, ssh, curl)',
     load: async () => (await import('./commands/connect.ts')).declareConnect,
+  },
+  {
+    path: 'curl',
+    summary: 'Ask an HTTP app with curl, as yourself',
+    isForAnother: true,
+    load: async () => (await import('./commands/curl.ts')).declareCurl,
+  },
+  {
+    path: 'proxy-token',
+    summary: 'Print a token by which a program reaches the HTTP apps that you may',
+    load: async () => (await import('./commands/proxy-token.ts')).declareProxyToken,
   },
   {
     path: 'pg-service',

@@ -11,7 +11,7 @@ export const helpTopics: Readonly<Record<string, string>> = {
     '',
     ...exitCodeLines,
     '',
-    'sally connect exits with the code of psql or ssh, once that runs.',
+    'sally connect exits with the code of psql, ssh or curl, once that runs; so does sally curl.',
   ].join('\n'),
   environment: [
     'Variables that sally reads:',
@@ -39,7 +39,7 @@ export const helpTopics: Readonly<Record<string, string>> = {
     'listed in ERRORS.md; issues name path, message, line and column of mistakes in a file.',
     '',
     'Answers that are not of the API:',
-    '  connect             {"command": ["psql" or "ssh", …], "env": {…}}; nothing is run',
+    '  connect, curl       {"command": ["psql", "ssh" or "curl", …], "env": {…}}; nothing is run',
     '  request             {"request", "grant"}; grant is null until it is approved. So does extend, for engineers',
     '  give-back           {"items": [grants], "next": null}',
     '  pg-service          {"file", "written", "taken": [names], "services": [{"service", "keywords"}]}',

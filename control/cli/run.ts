@@ -4,7 +4,9 @@ import { createCli, type Cli } from './cli.ts'
 import { exitCodes } from './exit-codes.ts'
 
 /** Runs one command line and leaves the exit code in `process.exitCode`. Never rejects. */
-export async function run(argv: readonly string[]): Promise<void> {
+export async function run(given: readonly string[]): Promise<void> {
+  const entry = findEntry(given)
+  const argv = entry?.isForAnother === true ? separate(given, entry.path) : given
   // A reader that went away (`sally sessions | head`) is not a mistake.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     process.exit(error.code === 'EPIPE' ? exitCodes.ok : exitCodes.internal)
@@ -23,7 +25,6 @@ export async function run(argv: readonly string[]): Promise<void> {
     },
   })
   process.on('uncaughtException', (error) => crash(error, cli))
-  const entry = findEntry(argv)
   try {
     if (entry === undefined && ours.some((word) => word === '--version' || word === '-V')) {
       const { readVersion } = await import('./read-version.ts')
@@ -46,6 +47,14 @@ export async function run(argv: readonly string[]): Promise<void> {
   } catch (error) {
     await report(error, cli)
   }
+}
+
+/** With `--` after the command's name; but whoever asks for help alone gets ours. */
+function separate(argv: readonly string[], name: string): readonly string[] {
+  const at = argv.indexOf(name)
+  const rest = argv.slice(at + 1)
+  if (rest.length === 1 && /^(?:-h|--help|--)$/.test(rest[0]!)) return argv
+  return [...argv.slice(0, at + 1), '--', ...rest]
 }
 
 function crash(thrown: unknown, cli: Cli): void {

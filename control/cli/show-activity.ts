@@ -2,12 +2,18 @@
 import type { ActivityView } from '../api/shapes.ts'
 import type { Style } from './paint.ts'
 
-export function outcomeCell({ outcome, recording }: ActivityView): { text: string; style: Style } {
+export function outcomeCell(activity: ActivityView): { text: string; style: Style } {
+  const { outcome, recording, protocol } = activity
   if (recording !== undefined) return { text: 'shown', style: 'dim' }
   if (outcome === null) return { text: 'running', style: 'cyan' }
-  if (outcome.status === 'ok') return { text: 'ok', style: 'green' }
+  // The tag of a request is the status of its answer; of a statement it says again what the statement says.
+  const status = protocol === 'http' && outcome.tag !== '' ? ` ${outcome.tag}` : ''
+  if (outcome.status === 'ok') return { text: `ok${status}`, style: 'green' }
   const code = outcome.errorCode === '' ? '' : ` ${outcome.errorCode}`
-  return { text: `${outcome.status}${code}`, style: outcome.status === 'error' ? 'red' : 'yellow' }
+  return {
+    text: `${outcome.status}${status}${code}`,
+    style: outcome.status === 'error' ? 'red' : 'yellow',
+  }
 }
 
 export function statementText({ text, textBlob }: ActivityView): string {

@@ -1,5 +1,6 @@
 /** Answers a proxy that asks whether a session may be opened. */
 import { nowMs, type Control } from '../control.ts'
+import { acceptApiToken } from './accept-api-token.ts'
 import { redeemConnectToken } from './redeem.ts'
 import {
   objection,
@@ -28,6 +29,8 @@ export async function confirm(
     if (asked.connectToken !== undefined) {
       return await redeemConnectToken(control, proxy, asked, asked.connectToken)
     }
+    if (asked.apiToken !== undefined)
+      return await acceptApiToken(control, proxy, asked, asked.apiToken)
     const facts = await readSessionFacts(state, realm, asked, atMs, proxy.proxyId)
     const evidence = evidenceObjection(facts, asked, atMs)
     const why = objection(facts, asked, proxy.group, atMs, evidence)
@@ -43,11 +46,15 @@ export async function confirm(
 
 /** A person is identified by exactly one thing: who shows two has none looked at. */
 function evidenceObjection(facts: SessionFacts, asked: Question, atMs: number): Why | undefined {
-  const { certificateSerial, keyFingerprint, loginId } = asked
-  const shown = [certificateSerial, keyFingerprint, loginId].filter((one) => one !== undefined)
+  const { certificateSerial, keyFingerprint, loginId, browserSignInId } = asked
+  const all = [certificateSerial, keyFingerprint, loginId, browserSignInId]
+  const shown = all.filter((one) => one !== undefined)
   if (shown.length > 1) return 'certificate-revoked'
   if (keyFingerprint !== undefined) return keyCounts(facts, asked, atMs) ? undefined : 'key-removed'
   if (loginId !== undefined) return loginCounts(facts, asked, atMs) ? undefined : 'login-ended'
+  if (browserSignInId !== undefined) {
+    return browserCounts(facts, asked, atMs) ? undefined : 'browser-signed-out'
+  }
   return certificateCounts(facts, asked, atMs) ? undefined : 'certificate-revoked'
 }
 
@@ -62,6 +69,19 @@ function loginCounts(facts: SessionFacts, asked: Question, atMs: number): boolea
     facts.loginEndedAtMs === null &&
     facts.loginEndsAtMs! > atMs &&
     facts.loginBegunAtMs! >= facts.personValidFromMs!
+  )
+}
+
+/** Traded for a cookie, for this app and this grant, of a sign-in that is not over. */
+function browserCounts(facts: SessionFacts, asked: Question, atMs: number): boolean {
+  return (
+    facts.browserPerson === asked.personId &&
+    facts.browserResource === asked.resource &&
+    facts.browserGrant === asked.grantId &&
+    facts.browserUsedAtMs !== null &&
+    facts.browserEndedAtMs === null &&
+    facts.browserExpiresAtMs! > atMs &&
+    facts.browserBegunAtMs! >= facts.personValidFromMs!
   )
 }
 

@@ -180,6 +180,10 @@ export function serveFeedConnection(options: FeedConnectionOptions): FeedConnect
       applied = Math.max(applied, message.position)
       return
     }
+    if (message.kind === 'time') {
+      send({ kind: 'time', requestId: message.requestId, controlTimeMs: nowMs(clock) })
+      return
+    }
     confirms += 1
     if (confirms >= confirmsMax) socket.pause()
     answer(message)

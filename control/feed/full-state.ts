@@ -52,7 +52,8 @@ export async function readFullState(
     )
     const tokens = await sql.query<CertificateRow>(
       `select id as serial, revoked_at_ms as "orderedAtMs", revoked_at_ms + $3 as "expiresAtMs"
-       from tokens where realm = $1 and kind = 'connect' and used_at_ms is not null
+       from tokens where realm = $1
+         and ((kind = 'connect' and used_at_ms is not null) or scope = 'apps')
          and revoked_at_ms > $2 order by id`,
       [realm, atMs - usedTokenMs, usedTokenMs],
     )
@@ -61,6 +62,12 @@ export async function readFullState(
        from logins where realm = $1 and proxy_id is not null and ended_at_ms is not null
          and (ends_at_ms > $2 or ended_at_ms > $3) order by id`,
       [realm, atMs - endedGrantsMs, atMs - usedTokenMs],
+    )
+    const browsers = await sql.query<CertificateRow>(
+      `select id as serial, ended_at_ms as "orderedAtMs", expires_at_ms as "expiresAtMs"
+       from browser_sign_ins where realm = $1 and group_name = $3 and used_at_ms is not null
+         and ended_at_ms is not null and expires_at_ms > $2 order by id`,
+      [realm, atMs - endedGrantsMs, group],
     )
     const sshKeys = await sql.query<SshKeyRow>(
       `select ${sshKeyColumns} from ${sshKeyTables}
@@ -75,7 +82,7 @@ export async function readFullState(
         ...authorityEvents(keys),
         ...resources.map(({ definition }) => ({ kind: 'resource', resource: definition }) as const),
         ...people.map(personEvent),
-        ...[...certificates, ...tokens, ...logins].map(
+        ...[...certificates, ...tokens, ...logins, ...browsers].map(
           (row) => ({ kind: 'certificate-revoked', ...row }) as const,
         ),
         ...sshKeys.map(sshKeyEvent),

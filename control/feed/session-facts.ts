@@ -21,6 +21,13 @@ export interface SessionFacts {
   readonly loginBegunAtMs: number | null
   readonly loginEndsAtMs: number | null
   readonly loginEndedAtMs: number | null
+  readonly browserPerson: string | null
+  readonly browserResource: string | null
+  readonly browserGrant: string | null
+  readonly browserBegunAtMs: number | null
+  readonly browserUsedAtMs: number | null
+  readonly browserExpiresAtMs: number | null
+  readonly browserEndedAtMs: number | null
   readonly resourceGroup: string | null
   readonly token: string | null
   readonly personEmail: string | null
@@ -45,7 +52,11 @@ const question = `
     c.issued_at_ms as "certificateIssuedAtMs", c.expires_at_ms as "certificateExpiresAtMs",
     k.person_id as "keyPerson", k.expires_at_ms as "keyExpiresAtMs",
     l.person_id as "loginPerson", l.begun_at_ms as "loginBegunAtMs", l.ends_at_ms as "loginEndsAtMs",
-    l.ended_at_ms as "loginEndedAtMs", r.group_name as "resourceGroup",
+    l.ended_at_ms as "loginEndedAtMs",
+    b.person_id as "browserPerson", b.resource as "browserResource", b.grant_id as "browserGrant",
+    bl.begun_at_ms as "browserBegunAtMs", b.used_at_ms as "browserUsedAtMs",
+    least(b.expires_at_ms, bl.ends_at_ms) as "browserExpiresAtMs",
+    coalesce(b.ended_at_ms, bl.ended_at_ms) as "browserEndedAtMs", r.group_name as "resourceGroup",
     g.token, g.level as "grantLevel", g.person_id as "grantPerson", g.resource as "grantResource",
     g.group_name as "grantGroup", g.expires_at_ms as "grantExpiresAtMs",
     g.revoked_at_ms as "grantRevokedAtMs",
@@ -56,6 +67,8 @@ const question = `
   left join certificates c on c.realm = h.realm and c.serial = $3 and c.kind = 'person'
   left join ssh_keys k on k.realm = h.realm and k.fingerprint = $8 and k.removed_at_ms is null
   left join logins l on l.realm = h.realm and l.id = $9::uuid and l.proxy_id = $10::uuid
+  left join browser_sign_ins b on b.realm = h.realm and b.id = $11::uuid
+  left join logins bl on bl.realm = b.realm and bl.id = b.login_id
   left join resources r on r.realm = h.realm and r.name = $4
   left join lateral (
     (select * from grants where realm = h.realm and id = $6::uuid)
@@ -87,6 +100,7 @@ export async function readSessionFacts(
     asked.keyFingerprint ?? '',
     asked.loginId ?? null,
     proxyId ?? null,
+    asked.browserSignInId ?? null,
   ])
   return facts!
 }

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomUUID, X509Certificate } from 'node:crypto'
 import type { z } from 'zod'
 import { issueProxyCertificate } from '../../certs/issue-proxy.ts'
 import { issueServerCertificate } from '../../certs/issue-server.ts'
@@ -8,6 +8,7 @@ import { nowMs, type Actor, type Control } from '../control.ts'
 import { notAllowed } from '../refusals.ts'
 import type { Sql } from '../store/store.ts'
 import { redeemJoinToken } from './join-token.ts'
+import { keepProxyKey } from './proxy-keys.ts'
 
 /** Trades a join token for a proxy's identity. Rejects with `join-token-invalid` or `request-invalid`; then the token stays good. */
 export async function joinProxy(
@@ -80,6 +81,8 @@ async function issueFor(
      values ($1, $2, 'proxy', $3, $4, $5)`,
     [realm, client.serial, proxy.id, client.notBeforeMs, client.expiresAtMs],
   )
+  const { publicKey } = new X509Certificate(client.certificatePem)
+  await keepProxyKey(sql, realm, { certificateSerial: client.serial, publicKey })
   const actor: Actor = { id: proxy.id, email: `proxy ${proxy.name}`, remoteAddress }
   await appendControlAction(sql, control.chain, actor, {
     action,

@@ -2,6 +2,7 @@ import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor, type Control } from '../control.ts'
 import { appendFeed, type FeedEntry } from '../feed/append-feed.ts'
 import { notFound } from '../refusals.ts'
+import { markBrowserSessionsEnded } from '../login/end-browser-sessions.ts'
 import type { Sql } from '../store/store.ts'
 import { markSshKeysRemoved } from '../ssh/ssh-key-row.ts'
 import { markTokensRevoked } from '../tokens/mark-tokens-revoked.ts'
@@ -37,7 +38,7 @@ export async function revokeCertificate(
     const how = { atMs, by: actor.email, reason }
     // With its sign-in: whoever holds this certificate may have refreshed it into another.
     const { loginId } = found
-    if (loginId !== null) await markLoginsEnded(sql, realm, { loginId }, how)
+    const browsers = loginId === null ? [] : await markLoginsEnded(sql, realm, { loginId }, how)
     const serials = await readTogether(sql, realm, serial, loginId)
     const which = loginId === null ? { serials } : { loginId }
     const revoked = await markCertificatesRevoked(sql, realm, which, how)
@@ -55,7 +56,10 @@ export async function revokeCertificate(
         sshKeys: sshKeys.map(({ fingerprint }) => fingerprint),
       },
     })
-    const entries = [...revoked, ...tokens, ...sshKeys].flatMap(({ entry }) => entry ?? [])
+    const entries = [
+      ...[...revoked, ...tokens, ...sshKeys].flatMap(({ entry }) => entry ?? []),
+      ...browsers,
+    ]
     if (entries.length > 0) await appendFeed(sql, realm, entries, atMs)
   })
 }
@@ -127,16 +131,22 @@ export async function markCertificatesRevoked(
   return [...certificates, ...admitted]
 }
 
-/** Ends sign-ins that are not over, so that nothing is refreshed any more. Certificates, chain and feed are the caller's. */
+/**
+ * Ends sign-ins that are not over, so that nothing is refreshed any more, and what browsers have of them. Certificates, chain and feed are
+ * the caller's; the entries for it are of browsers' sessions at apps.
+ */
 export async function markLoginsEnded(
   sql: Sql,
   realm: string,
   which: { loginId?: string; personId?: string },
   how: { atMs: number; reason: string },
-): Promise<void> {
-  await sql.query(
+): Promise<FeedEntry[]> {
+  const ended = await sql.query<{ id: string }>(
     `update logins set ended_at_ms = $4, end_reason = $5, sealed_refresh_token = null
-     where realm = $1 and (id = $2::uuid or person_id = $3::uuid) and ended_at_ms is null`,
+     where realm = $1 and (id = $2::uuid or person_id = $3::uuid) and ended_at_ms is null
+     returning id`,
     [realm, which.loginId ?? null, which.personId ?? null, how.atMs, how.reason],
   )
+  const ids = ended.map(({ id }) => id)
+  return markBrowserSessionsEnded(sql, realm, ids, how.atMs)
 }

@@ -10,11 +10,11 @@ import { openSshKey } from '../ssh/open-ssh-key.ts'
 import type { Sql } from '../store/store.ts'
 import { attemptRefused } from './login-refusals.ts'
 
-export type AttemptKind = 'device' | 'code' | 'terminal'
+export type AttemptKind = 'device' | 'code' | 'terminal' | 'browser'
 
 export interface Attempt {
   readonly id: string
-  /** Null at a terminal: no certificate is made. */
+  /** Null at a terminal and in a browser: no certificate is made. */
   readonly requestPem: string | null
   readonly sshPublicKey: string | null
   /** Of the client that waits at a terminal. */
@@ -40,6 +40,7 @@ export type AttemptAsk =
       readonly sshPublicKey?: string
     }
   | { readonly kind: 'terminal'; readonly proxyId: string }
+  | { readonly kind: 'browser' }
 
 interface AttemptRow extends Omit<Attempt, 'kept'> {
   readonly proxyId: string | null
@@ -69,7 +70,7 @@ export async function openAttempt(
   remoteAddress: string,
 ): Promise<{ id: string; secret: string }> {
   const { kind } = ask
-  if (ask.kind !== 'terminal') {
+  if ('requestPem' in ask) {
     await openRequest(ask.requestPem)
     if (ask.sshPublicKey !== undefined) openSshKey(ask.sshPublicKey)
   }
@@ -104,9 +105,9 @@ export async function openAttempt(
        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11)`,
       [
         ...[realm, id, kind, digestOf(secret)],
-        ...(ask.kind === 'terminal'
-          ? [null, null, ask.proxyId]
-          : [ask.requestPem, ask.sshPublicKey ?? null, null]),
+        ...('requestPem' in ask
+          ? [ask.requestPem, ask.sshPublicKey ?? null, null]
+          : [null, null, 'proxyId' in ask ? ask.proxyId : null]),
         ...[remoteAddress, network, atMs, atMs + startMsMax],
       ],
     )

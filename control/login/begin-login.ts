@@ -42,13 +42,15 @@ export async function beginLogin(
     sealedRefreshToken: sealRefreshToken(control, id, beginning.refreshToken),
     refreshingUntilMs: 0,
     proxyId: beginning.proxyId ?? null,
+    sid: identity.sid ?? null,
   }
   await sql.query(
     `insert into logins (realm, id, person_id, issuer, auth_time_ms, acr, amr, begun_at_ms, ends_at_ms,
-       sealed_refresh_token, proxy_id) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+       sealed_refresh_token, proxy_id, sid)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
     [
       ...[control.realm, id, row.personId, row.issuer, row.authTimeMs, row.acr, row.amr],
-      ...[row.begunAtMs, row.endsAtMs, row.sealedRefreshToken, row.proxyId],
+      ...[row.begunAtMs, row.endsAtMs, row.sealedRefreshToken, row.proxyId, row.sid],
     ],
   )
   return { person, row }

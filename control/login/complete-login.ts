@@ -5,6 +5,7 @@ import { viewOf, type PersonRow } from '../people/person-row.ts'
 import type { Sql } from '../store/store.ts'
 import type { Attempt } from './attempts.ts'
 import { beginLogin, loginDetails, onceMore, type LoginBeginning } from './begin-login.ts'
+import { requireSession } from './ended-sessions.ts'
 import type { LoginContext } from './login-context.ts'
 import { attemptRefused } from './login-refusals.ts'
 import { loginViewOf, type LoginRow } from './login-row.ts'
@@ -21,9 +22,12 @@ export async function completeLogin(
   context: LoginContext,
   completion: Completion,
 ): Promise<SignedIn> {
-  return onceMore(() =>
+  const signedIn = await onceMore(() =>
     context.control.state.transaction((sql) => completeIn(sql, context, completion)),
   )
+  const { identity, remoteAddress } = completion
+  await requireSession(context, identity, signedIn.login.id, remoteAddress)
+  return signedIn
 }
 
 async function completeIn(

@@ -2,11 +2,12 @@ import { appendControlAction } from '../chain/append-action.ts'
 import { nowMs, type Actor } from '../control.ts'
 import { appendFeed, type FeedEntry } from '../feed/append-feed.ts'
 import { markCertificatesRevoked } from '../issue/revoke-certificate.ts'
+import { markBrowserSessionsEnded } from './end-browser-sessions.ts'
 import type { LoginContext } from './login-context.ts'
 import { loginColumns, unsealRefreshToken, type LoginRow } from './login-row.ts'
 
 /**
- * Ends a login: its certificates are revoked, and their sessions cut. One that is over already is left as it is. Tells the provider
+ * Ends a login: its certificates are revoked, its browser is signed out of console and apps, and all their sessions cut. One that is over already is left as it is. Tells the provider
  * afterwards, as well as it can be told.
  */
 export async function endLogin(
@@ -31,13 +32,19 @@ export async function endLogin(
     )
     const how = { atMs, by: actor.email, reason }
     const certificates = await markCertificatesRevoked(sql, realm, { loginId }, how)
+    const browsers = await markBrowserSessionsEnded(sql, realm, [loginId], atMs)
     await appendControlAction(sql, control.chain, actor, {
       action: 'login.ended',
       target: loginId,
-      details: { reason, certificates: certificates.map(({ serial }) => serial) },
+      details: {
+        reason,
+        certificates: certificates.map(({ serial }) => serial),
+        apps: browsers.length,
+      },
     })
     const entries = [
       ...certificates.map(({ entry }) => entry),
+      ...browsers,
       ...(row.proxyId === null ? [] : [endedAtTerminal(row, atMs)]),
     ]
     if (entries.length > 0) await appendFeed(sql, realm, entries, atMs)

@@ -7,6 +7,7 @@ import { signInUnavailable } from './login-refusals.ts'
 import { openLoginSettings, type LoginSettings } from './login-settings.ts'
 import { clocksApart, refusalOf } from './provider-refusal.ts'
 import { readIdentity, type ProviderIdentity } from './read-identity.ts'
+import { readKeySet, verifyLogoutToken, type LogoutClaims } from './verify-logout-token.ts'
 
 export interface ProviderAnswer {
   readonly identity: ProviderIdentity
@@ -38,7 +39,11 @@ export interface IdentityProvider {
   readonly settings: LoginSettings
   startDevice(): Promise<DeviceStart>
   pollDevice(deviceCode: string): Promise<DeviceAnswer>
-  startCode(redirectUri: string): Promise<{ authorizationUrl: string; checks: CodeChecks }>
+  /** `offline`: also for a refresh token, where the scopes ask for one. Default true. */
+  startCode(
+    redirectUri: string,
+    how?: { offline: boolean },
+  ): Promise<{ authorizationUrl: string; checks: CodeChecks }>
   finishCode(
     answer: { code: string; state: string; iss?: string | undefined },
     checks: CodeChecks,
@@ -47,6 +52,8 @@ export interface IdentityProvider {
   refresh(refreshToken: string, subject: string): Promise<ProviderAnswer>
   /** Tells the provider that a refresh token is of no more use; does nothing where it cannot be told. */
   revoke(refreshToken: string): Promise<void>
+  /** Which sign-ins the provider says are over. Rejects also with `evidence-invalid`. */
+  readLogoutToken(token: string): Promise<LogoutClaims>
   /** Where a browser ends the session; null if there is no such place. */
   endSessionUrl(): Promise<string | null>
 }
@@ -214,7 +221,7 @@ export function createIdentityProvider(
           throw error
         }
       }),
-    startCode: (redirectUri) =>
+    startCode: (redirectUri, { offline } = { offline: true }) =>
       ask(async (configuration) => {
         const checks: CodeChecks = {
           redirectUri,
@@ -224,7 +231,7 @@ export function createIdentityProvider(
         }
         const address = openid.buildAuthorizationUrl(configuration, {
           redirect_uri: redirectUri,
-          scope,
+          scope: offline ? scope : scope.replaceAll(/ ?\boffline_access\b/g, ''),
           state: checks.state,
           nonce: checks.nonce,
           code_challenge: await openid.calculatePKCECodeChallenge(checks.verifier),
@@ -261,6 +268,25 @@ export function createIdentityProvider(
         await openid.tokenRevocation(configuration, refreshToken, {
           token_type_hint: 'refresh_token',
         })
+      }),
+    readLogoutToken: (token) =>
+      ask(async (configuration) => {
+        const { jwks_uri: jwksUri } = configuration.serverMetadata()
+        if (jwksUri === undefined) throw garbage('it names no keys')
+        // Asked anew each time, as for ID tokens: a withdrawn key counts no more.
+        const late = new AbortController()
+        const timer = clock.startTimer(timeoutSeconds * 1_000, () => late.abort())
+        const { signal } = late
+        const asked = {
+          method: 'GET',
+          headers: {},
+          body: undefined,
+          redirect: 'manual',
+          signal,
+        } as const
+        const keys = await readKeySet(await fetch(jwksUri, asked).finally(() => timer.cancel()))
+        const how = { issuer, clientId, atMs: nowMs(clock) }
+        return verifyLogoutToken(token, keys, how)
       }),
     endSessionUrl: () =>
       ask(async (configuration) => {

@@ -16,16 +16,18 @@ export interface LoginRow {
   readonly refreshingUntilMs: number
   /** Of a sign-in at a terminal: the proxy that holds it. */
   readonly proxyId: string | null
+  /** The provider's own session. */
+  readonly sid: string | null
 }
 
 export const loginColumns = `
   id, person_id as "personId", issuer, auth_time_ms as "authTimeMs", acr, amr, begun_at_ms as "begunAtMs",
   ends_at_ms as "endsAtMs", ended_at_ms as "endedAtMs", sealed_refresh_token as "sealedRefreshToken",
   refreshing_until_ms as "refreshingUntilMs",
-  proxy_id as "proxyId"`
+  proxy_id as "proxyId", sid`
 
 export function loginViewOf(
-  row: Omit<LoginRow, 'personId' | 'endedAtMs' | 'refreshingUntilMs' | 'proxyId'>,
+  row: Omit<LoginRow, 'personId' | 'endedAtMs' | 'refreshingUntilMs' | 'proxyId' | 'sid'>,
 ): Login {
   const { id, issuer, begunAtMs, endsAtMs, authTimeMs, acr, amr } = row
   const refreshable = row.sealedRefreshToken !== null

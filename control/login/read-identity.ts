@@ -15,6 +15,8 @@ export interface ProviderIdentity {
   readonly authTimeMs: number | null
   readonly acr: string | null
   readonly amr: readonly string[]
+  /** The provider's own session, which it names when it tells that it ended (OpenID Connect Back-Channel Logout 1.0). */
+  readonly sid?: string | undefined
 }
 
 const groupsMax = 200
@@ -35,7 +37,7 @@ export function readIdentity(
   claims: Readonly<Record<string, unknown>>,
   { groupsClaim, trustUnmarkedEmails = false, missingGroupsMeanNone = false }: Reading,
 ): ProviderIdentity {
-  const { iss, sub, acr, amr } = claims
+  const { iss, sub, acr, amr, sid } = claims
   const authTime = claims['auth_time']
   const verified = claims['email_verified']
   const groups = claims[groupsClaim] ?? (missingGroupsMeanNone ? [] : undefined)
@@ -71,6 +73,7 @@ export function readIdentity(
           1_000,
     acr: acr === undefined ? null : parse('acr', z.string().max(256), acr),
     amr: amr === undefined ? [] : parse('amr', z.array(z.string().max(64)).max(20), amr),
+    ...(sid === undefined ? {} : { sid: parse('sid', z.string().min(1).max(512), sid) }),
   }
 }
 

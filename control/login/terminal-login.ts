@@ -12,6 +12,7 @@ import { useAttempt, type Attempt } from './attempts.ts'
 import { beginLogin, loginDetails, onceMore } from './begin-login.ts'
 import { beginDeviceFlow, pollDeviceFlow } from './device-flow.ts'
 import type { ProviderAnswer } from './identity-provider.ts'
+import { requireSession } from './ended-sessions.ts'
 import type { LoginContext } from './login-context.ts'
 import { signInRefused } from './login-refusals.ts'
 import { actorFor } from './sign-person-in.ts'
@@ -78,7 +79,7 @@ async function complete(
     ...{ identity: answer.identity, refreshToken: undefined },
   }
   try {
-    return await onceMore(() =>
+    const signedIn = await onceMore(() =>
       control.state.transaction(async (sql) => {
         const { person, row } = await beginLogin(sql, context, beginning)
         if (!reachesResources(person.roles)) {
@@ -95,11 +96,13 @@ async function complete(
           details: { flow: 'terminal', proxyId, ...loginDetails(beginning, person, row) },
         })
         return {
-          ...{ state: 'signed-in', personId: person.id, personEmail: person.email },
+          ...({ state: 'signed-in', personId: person.id, personEmail: person.email } as const),
           ...{ loginId: row.id, issuedAtMs: row.begunAtMs, expiresAtMs: row.endsAtMs },
         } as const
       }),
     )
+    await requireSession(context, answer.identity, signedIn.loginId, remoteAddress)
+    return signedIn
   } catch (error) {
     // The provider's answer came once: there is nothing more to wait for.
     await useAttempt(control.state, control, attempt.id).catch(() => undefined)

@@ -30,7 +30,7 @@ export async function revokePerson(
       [realm, id, orderedAtMs],
     )
     const how = { atMs: orderedAtMs, reason }
-    await markLoginsEnded(sql, realm, { personId: id }, how)
+    const browsers = await markLoginsEnded(sql, realm, { personId: id }, how)
     const certificates = await markCertificatesRevoked(
       sql,
       realm,
@@ -60,7 +60,7 @@ export async function revokePerson(
     await appendFeed(
       sql,
       realm,
-      [person, ...[...certificates, ...sshKeys].map(({ entry }) => entry)],
+      [person, ...[...certificates, ...sshKeys].map(({ entry }) => entry), ...browsers],
       orderedAtMs,
     )
     return viewOf(row)

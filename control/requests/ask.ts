@@ -169,5 +169,8 @@ function requireWithin(flow: Flow, forMs: number): void {
 
 function requireReason(flow: Flow, reason: string): void {
   if (!flow.reasonRequired || reason.trim() !== '') return
-  throw invalid(`flow ${flow.name} wants a reason`, 'say why: --reason "ticket 7"')
+  throw invalid(
+    `say why: the flow “${flow.name}” wants a reason`,
+    'for example: --reason "ticket 7"',
+  )
 }

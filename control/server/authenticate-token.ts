@@ -4,6 +4,7 @@ import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { TokenScope } from '../api/names.ts'
 import { tokenDigest } from '../api/token-form.ts'
 import { nowMs, type Control } from '../control.ts'
+import { isUnused, markUsed } from '../tokens/mark-used.ts'
 import { isRole } from './authenticate.ts'
 import type { PersonCaller } from './handlers.ts'
 
@@ -15,8 +16,6 @@ export type AuthenticateToken = (
   remoteAddress: string,
 ) => Promise<PersonCaller>
 
-/** How exact the last use is kept: a write for every call would be the dearest part of it. */
-const lastUseMs = 3_600_000
 const guessesMax = 60
 const guessWindowMs = 60_000
 
@@ -74,13 +73,7 @@ export function createAuthenticateToken(control: Scope): AuthenticateToken {
       throw error
     }
     const atMs = nowMs(clock)
-    if (row.usedAtMs === null || row.usedAtMs <= atMs - lastUseMs) {
-      await state.query('update tokens set used_at_ms = $3 where realm = $1 and id = $2', [
-        realm,
-        row.id,
-        atMs - (atMs % lastUseMs),
-      ])
-    }
+    if (isUnused(row, atMs)) await markUsed(state, realm, row.id, atMs)
     const { email, name, groups, createdAtMs } = row
     return {
       ...{ kind: 'person', id: row.personId, email, name, groups, createdAtMs },

@@ -63,6 +63,8 @@ function requireScope(caller: PersonCaller, { token: needed }: Pick<Route, 'toke
   if (needed === undefined) {
     throw notAllowed('an API token cannot do this', 'use sally with a signed-in home')
   }
+  if (caller.token.scope === 'apps')
+    throw notAllowed('an API token of scope apps', 'it reaches apps, and nothing here')
   if (needed === 'request' && caller.token.scope !== 'request') {
     throw notAllowed(
       'this API token may only read',

@@ -10,6 +10,7 @@ import type { Control } from '../control.ts'
 import type { Verdict } from '../feed/session-facts.ts'
 import { serveFeedConnection, type FeedConnection } from '../feed/feed-connection.ts'
 import type { FeedHub } from '../feed/feed-hub.ts'
+import { keepProxyKey } from '../issue/proxy-keys.ts'
 import { authenticateProxy } from './authenticate.ts'
 import type { ConnectedProxies } from './connected-proxies.ts'
 import { problemOf } from './problem-of.ts'
@@ -52,6 +53,8 @@ export function createFeedUpgrade(
       })
     }
     const proxy = await authenticateProxy(control, certificate.raw)
+    // Of certificates that were issued before keys were kept.
+    await keepProxyKey(control.state, control.realm, proxy)
     server.handleUpgrade(request, socket, head, (webSocket) => {
       const connection: FeedConnection = serveFeedConnection({
         socket: webSocket,

@@ -2,7 +2,7 @@
 import { constants } from 'node:crypto'
 import type { Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { fastify, type FastifyReply } from 'fastify'
+import { fastify, type FastifyInstance, type FastifyReply } from 'fastify'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { openApiDocument } from './open-api-document.ts'
 import { createFeedUpgrade, type FeedUpgradeOptions } from './feed-upgrade.ts'
@@ -16,6 +16,8 @@ export interface ApiServerOptions extends RouteOptions, FeedUpgradeOptions {
   readonly port: number
   readonly certificate: ServerCertificate
   readonly version: string
+  /** What else is served, beside the API. */
+  readonly registerMore: (server: FastifyInstance) => void
 }
 
 export interface ApiServer {
@@ -50,6 +52,7 @@ export async function openApiServer(options: ApiServerOptions): Promise<ApiServe
     frameworkErrors: (error, _request, reply) => refuseAddress(error, reply as FastifyReply),
   })
   registerRoutes(app, options)
+  options.registerMore(app)
   const document = JSON.stringify(openApiDocument(options.version))
   app.get('/openapi.json', (_request, reply) => reply.type('application/json').send(document))
 

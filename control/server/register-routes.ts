@@ -67,7 +67,7 @@ export function registerRoutes(server: FastifyInstance, options: RouteOptions): 
     arrivals.set(request, {
       id: randomUUID(),
       startedAtMs: clock.monotonicMs(),
-      route: 'none',
+      route: request.routeOptions.config.page ?? 'none',
       caller: { kind: 'anyone' },
       identifiedAtMs: 0,
     })

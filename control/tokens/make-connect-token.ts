@@ -87,6 +87,6 @@ function noGrant({ resource, level }: z.output<typeof connectTokenMake>): Sallyp
   const what = level === undefined ? resource : `${level} on ${resource}`
   return new SallyportError('not-found', `no live grant for ${what}`, {
     clientMessage: `you have no live grant for ${what}`,
-    hint: `ask for it: sally request ${resource} --level ${level ?? 'LEVEL'} --reason TEXT --wait`,
+    hint: `ask for it: sally request ${resource} --level ${level ?? 'read'} --reason TEXT --wait`,
   })
 }

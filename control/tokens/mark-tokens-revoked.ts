@@ -6,7 +6,7 @@ export const usedTokenMs = 30 * 86_400_000
 
 export interface RevokedToken {
   readonly id: string
-  /** For the proxies: that of a token that let a session in. */
+  /** For the proxies: that of a token that let a session in, or may have. */
   readonly entry: FeedEntry | undefined
 }
 
@@ -31,8 +31,9 @@ export async function markTokensRevoked(
      where realm = $1 and revoked_at_ms is null
        and (id = $2::uuid or person_id = $3::uuid
          or (certificate_serial = any($4::text[]) and (kind = 'connect' or $9)))
-       and (expires_at_ms > $5 or (kind = 'connect' and used_at_ms > $8))
-     returning id, kind = 'connect' and used_at_ms is not null as admitted`,
+       and (expires_at_ms > $5
+         or ((kind = 'connect' or scope = 'apps') and used_at_ms > $8))
+     returning id, (kind = 'connect' and used_at_ms is not null) or scope = 'apps' as admitted`,
     [
       realm,
       which.id ?? null,

@@ -28,9 +28,11 @@ export async function revokeToken(
     const atMs = nowMs(clock)
     const state = stateOf(row, atMs)
     if (state === 'revoked') return viewOf(row, atMs)
-    if (state === 'ended') throw conflict('this token has ended already')
+    // One that has ended may have let in sessions that have not.
+    if (state === 'ended' && row.scope !== 'apps') throw conflict('this token has ended already')
     const how = { atMs, by: actor.email, reason }
     const revoked = await markTokensRevoked(sql, realm, { id }, how)
+    if (revoked.length === 0) throw conflict('this token has ended already')
     await appendControlAction(sql, control.chain, actor, {
       action: `${row.kind}-token.revoked`,
       target: id,

@@ -1,4 +1,4 @@
-import type { Level } from '../api/names.ts'
+import type { Level, TokenScope } from '../api/names.ts'
 import type { TokenView } from '../api/token-shapes.ts'
 import type { PersonRow } from '../people/person-row.ts'
 import { notAllowed } from '../refusals.ts'
@@ -20,7 +20,7 @@ export interface TokenRow {
   readonly certificateSerial: string | null
   readonly sessionId: string | null
   readonly name: string | null
-  readonly scope: 'read' | 'request' | null
+  readonly scope: TokenScope | null
 }
 
 export const tokenColumns = `

@@ -3,10 +3,11 @@
  * flow, pages of its own without anything from elsewhere. It remembers nothing over a restart, and is never for real use.
  */
 import { generateKeyPairSync, randomBytes, timingSafeEqual, type JsonWebKey } from 'node:crypto'
-import { createServer } from 'node:https'
+import { createServer, request } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Provider, type ClientMetadata, type Configuration } from 'oidc-provider'
+import { backChannelLogoutPath, signInCallbackPath } from '../../control/login/browser-login.ts'
 import { demoMark } from '../../control/login/identity-provider.ts'
 import { page, safe } from './pages.ts'
 
@@ -72,7 +73,9 @@ export async function startDevelopmentProvider(
   })
   const { port } = server.address() as AddressInfo
   const issuer = `https://${options.name ?? options.host}:${port}`
-  const provider = new Provider(issuer, configurationOf(options))
+  const consoles = new Set<string>()
+  const provider = new Provider(issuer, configurationOf(options, consoles))
+  allowConsoles(provider, consoles)
   const callback = provider.callback()
   server.on('request', (request, response) => {
     const answer = request.url?.startsWith('/interaction/')
@@ -93,7 +96,56 @@ export async function startDevelopmentProvider(
   }
 }
 
-function configurationOf(options: DevelopmentProviderOptions): Configuration {
+/**
+ * Control's port is not known yet when this starts: its console may be at any port of this machine, as loopback addresses of native
+ * clients may (RFC 8252, 7.3). A real provider is told the two addresses exactly.
+ */
+function allowConsoles(provider: Provider, consoles: Set<string>): void {
+  type Allows = (this: object, uri: string) => boolean
+  const client = provider.Client.prototype as { redirectUriAllowed: Allows }
+  const isRegistered = client.redirectUriAllowed
+  client.redirectUriAllowed = function (uri) {
+    if (isRegistered.call(this, uri)) return true
+    const url = URL.parse(uri)
+    const isConsole =
+      url?.protocol === 'https:' &&
+      (url.hostname === '127.0.0.1' || url.hostname === 'localhost') &&
+      uri === url.origin + signInCallbackPath
+    if (isConsole) consoles.add(url.origin)
+    return isConsole
+  }
+}
+
+/** Tells each console that somebody's session is over. */
+async function tellConsoles(consoles: ReadonlySet<string>, body: string): Promise<Response> {
+  const answers = await Promise.allSettled(
+    [...consoles].map(
+      (origin) =>
+        new Promise<number>((resolve, reject) => {
+          const outgoing = request(origin + backChannelLogoutPath, {
+            method: 'POST',
+            agent: false,
+            headers: { 'content-type': 'application/x-www-form-urlencoded' },
+            // On this machine, to an authority that is made after this provider: the token is signed, and names only an id.
+            rejectUnauthorized: false,
+          })
+          outgoing.on('response', (response) => {
+            response.resume()
+            resolve(response.statusCode ?? 0)
+          })
+          outgoing.on('error', reject)
+          outgoing.end(body)
+        }),
+    ),
+  )
+  const good = answers.every((answer) => answer.status === 'fulfilled' && answer.value === 200)
+  return new Response(null, { status: good ? 204 : 502 })
+}
+
+function configurationOf(
+  options: DevelopmentProviderOptions,
+  consoles: ReadonlySet<string>,
+): Configuration {
   const signing = options.signing ?? 'ES256'
   const groupsClaim = options.groupsClaim ?? 'groups'
   const client: ClientMetadata = {
@@ -111,6 +163,9 @@ function configurationOf(options: DevelopmentProviderOptions): Configuration {
     ],
     id_token_signed_response_alg: signing,
     require_auth_time: true,
+    // The path counts; where the consoles are, it has learned.
+    backchannel_logout_uri: `https://console.invalid${backChannelLogoutPath}`,
+    backchannel_logout_session_required: true,
   }
   return {
     clients: [client],
@@ -134,6 +189,12 @@ function configurationOf(options: DevelopmentProviderOptions): Configuration {
         claims: () => Promise.resolve({ sub: id, ...(options.claimsOf?.(claims) ?? claims) }),
       }
     },
+    fetch: (url, asked) => {
+      const { body } = asked ?? {}
+      if (typeof url !== 'string' || !url.startsWith('https://console.invalid/'))
+        return Promise.reject(new Error('this provider asks nobody'))
+      return tellConsoles(consoles, body instanceof URLSearchParams ? body.toString() : '')
+    },
     discovery: { [demoMark]: options.demo === true },
     issueRefreshToken: () => Promise.resolve(true),
     expiresWithSession: () => Promise.resolve(false),
@@ -156,6 +217,7 @@ function configurationOf(options: DevelopmentProviderOptions): Configuration {
     features: {
       devInteractions: { enabled: false },
       revocation: { enabled: true },
+      backchannelLogout: { enabled: true },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: (context, form) => {

@@ -14,7 +14,7 @@ export const demoUsage = `usage: npm run demo -- [options]
   --ready FILE       write FILE (JSON, see README.md) when everything is up
   --ephemeral        keep nothing: a temporary directory, removed at the end
   --data-dir DIR     keep data there (default: ./data/demo)
-  --ports random     any free ports instead of the usual ones (control 8443, PostgreSQL 15432, SSH 12222)`
+  --ports random     any free ports instead of the usual ones (control 8443, PostgreSQL 15432, SSH 12222, HTTP 18443)`
 
 /** Throws an Error whose message is for the person. */
 export function readDemoOptions(parameters: readonly string[]): DemoOptions {

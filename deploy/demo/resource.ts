@@ -6,8 +6,15 @@ import type { Level } from '../../protocols/session.ts'
 import type { Cluster } from '../postgres/cluster.ts'
 import { accounts, shopDatabase } from './shop.ts'
 import { web1Resource, web1Rule, type Web1 } from './web1.ts'
+import { wikiResource, wikiRule, wikiSecrets, type Wiki } from './wiki.ts'
 
 export const resourceName = 'orders-db'
+/** What there is besides the database. */
+export interface DemoPlaces {
+  readonly web1: Web1
+  readonly wiki: Wiki
+}
+
 const secretPath = (level: Level): string => `${resourceName}/${level}`
 
 /** What only the proxy knows: the passwords, sealed, the policy that says where they may be used, its limits. */
@@ -15,10 +22,13 @@ export function bindSecrets(
   proxyDirectory: string,
   cluster: Cluster,
   passwords: ReadonlyMap<Level, string>,
-  web1: Web1,
+  { web1, wiki }: DemoPlaces,
 ): void {
   const { file, keyFile } = sealedSecretsIn(proxyDirectory)
-  const secrets = new Map([...passwords].map(([level, text]) => [secretPath(level), text]))
+  const secrets = new Map([
+    ...[...passwords].map(([level, text]) => [secretPath(level), text] as const),
+    ...wikiSecrets(wiki),
+  ])
   writeSealedSecrets(file, keyFile, secrets)
   writeFileSync(join(proxyDirectory, 'orders-db-ca.pem'), cluster.authorityPem, { mode: 0o600 })
   const policy = `# The proxy's own policy: which secret may be used where. Control cannot change it.
@@ -29,7 +39,7 @@ secrets:
     tls: verify-full
     caFile: orders-db-ca.pem
     levels: [${Object.keys(accounts).join(', ')}]
-${web1Rule(web1)}`
+${wikiRule(wiki)}${web1Rule(web1)}`
   writeFileSync(join(proxyDirectory, 'policy.yaml'), policy, { mode: 0o600 })
   // Who stops a demo does not want to wait for the psql that is still open in another window.
   const configuration = 'limits: { drainMs: 1000 }\n'
@@ -37,7 +47,11 @@ ${web1Rule(web1)}`
 }
 
 /** Tells control about the resources: addresses and accounts, and references instead of secrets. */
-export async function applyResources(api: ApiClient, cluster: Cluster, web1: Web1): Promise<void> {
+export async function applyResources(
+  api: ApiClient,
+  cluster: Cluster,
+  { web1, wiki }: DemoPlaces,
+): Promise<void> {
   const levels = Object.fromEntries(
     Object.entries(accounts).map(([level, account]) => [
       level,
@@ -58,6 +72,7 @@ export async function applyResources(api: ApiClient, cluster: Cluster, web1: Web
             owner: 'shop-team@example.test',
             description: 'Orders, customers and payments of the shop (database: shop)',
           },
+          wikiResource(wiki),
           web1Resource(web1),
         ],
       },

@@ -21,9 +21,11 @@ import {
 } from './identity-files.ts'
 import { adminEmail, adminGroups, signPeopleIn, type DemoPerson } from './people.ts'
 import { sallyCommand, withPasswords, type DemoReady } from './ready-file.ts'
-import { applyResources, bindSecrets } from './resource.ts'
+import { applyResources, bindSecrets, type DemoPlaces } from './resource.ts'
 import { openShop } from './shop.ts'
+import { createReadAssertion } from './read-assertion.ts'
 import { startWeb1, web1Directory, type Web1, type Web1Context } from './web1.ts'
+import { startWiki, wikiName, type ReadAssertion, type Wiki } from './wiki.ts'
 
 export const demoDomain = 'access.localhost'
 const host = '127.0.0.1'
@@ -31,6 +33,8 @@ const usualPorts = {
   control: 8_443,
   postgres: 15_432,
   ssh: 12_222,
+  http: 18_443,
+  wiki: 28_081,
   database: 25_432,
   login: 8_444,
   sshd: 22_222,
@@ -66,9 +70,11 @@ export async function runDemo(
   })
   let renewal: Timer | undefined
   let web1: Web1 | undefined
+  let wiki: Wiki | undefined
   const stop = async (): Promise<void> => {
     renewal?.cancel()
     web1?.close()
+    wiki?.close()
     await supervisor.stop()
     if (options.directory === undefined) removeAll(directory)
     lock.close()
@@ -82,6 +88,8 @@ export async function runDemo(
       control: await port(usualPorts.control),
       postgres: await port(usualPorts.postgres),
       ssh: await port(usualPorts.ssh),
+      http: await port(usualPorts.http),
+      wiki: await port(usualPorts.wiki),
       database: await port(usualPorts.database),
       sshd: await port(usualPorts.sshd),
       page: await port(usualPorts.page),
@@ -102,7 +110,11 @@ export async function runDemo(
         adminGroups,
         control: { host, port: ports.control, flags: login.controlFlags },
         proxy: {
-          listen: { postgres: { host, port: ports.postgres }, ssh: { host, port: ports.ssh } },
+          listen: {
+            postgres: { host, port: ports.postgres },
+            ssh: { host, port: ports.ssh },
+            http: { host, port: ports.http },
+          },
         },
         demo: true,
         supervisor,
@@ -111,10 +123,11 @@ export async function runDemo(
       supervisor.start(login.program),
     ])
     web1 = await openWeb1(site, { directory, ports, found: sshd, supervisor, clock, announce })
-    const opened = web1
-    bindSecrets(site.paths.proxy, database.cluster, database.passwords, opened)
+    wiki = await startWiki(ports.wiki, { clock, readAssertion: readAssertionAt(site) })
+    const places = { web1, wiki }
+    bindSecrets(site.paths.proxy, database.cluster, database.passwords, places)
     const fill = () =>
-      fillControl(site, database.cluster, opened, { directory, provider: login, announce })
+      fillControl(site, database.cluster, places, { directory, provider: login, announce })
     const people = await fill()
     announce('people are signed in and resources are known; starting the proxy')
     await site.startProxy()
@@ -128,7 +141,7 @@ export async function runDemo(
     }
     renew()
     const ready = await describe(site, withPasswords(people, login.accounts), ports)
-    return { ready, hasStandIn: opened.isStandIn, stop }
+    return { ready, hasStandIn: web1.isStandIn, stop }
   } catch (error) {
     await stop()
     throw signal.aborted ? signal.reason : error
@@ -172,7 +185,7 @@ async function openWeb1(
 async function fillControl(
   site: Site,
   cluster: Cluster,
-  web1: Web1,
+  places: DemoPlaces,
   place: {
     readonly directory: string
     readonly provider: PreparedIdentityProvider
@@ -189,7 +202,7 @@ async function fillControl(
       provider: place.provider,
       announce: place.announce,
     })
-    await applyResources(api, cluster, web1)
+    await applyResources(api, cluster, places)
     await applyFlows(api)
     return people
   } finally {
@@ -200,7 +213,7 @@ async function fillControl(
 async function describe(
   site: Site,
   people: DemoReady['people'],
-  { postgres, ssh }: { postgres: number; ssh: number },
+  { postgres, ssh, http }: { postgres: number; ssh: number; http: number },
 ): Promise<DemoReady> {
   const api = site.openApi()
   try {
@@ -210,7 +223,7 @@ async function describe(
       console: { url: site.controlUrl },
       domain: demoDomain,
       caFile: site.adminHome.files.serverAuthorities,
-      proxy: { host, ports: { postgres, ssh } },
+      proxy: { host, ports: { postgres, ssh, http } },
       people,
       resources: items.map(({ name, protocol, hostname, levels }) => ({
         name,
@@ -223,6 +236,16 @@ async function describe(
   } finally {
     api.close()
   }
+}
+
+/** The wiki knows control's address and authority, as any app that verifies who asks. */
+function readAssertionAt({ controlUrl, adminHome }: Site): ReadAssertion {
+  return createReadAssertion({
+    audience: `https://${wikiName}.${demoDomain}`,
+    issuer: `https://${demoDomain}`,
+    jwksUrl: `${controlUrl}/.well-known/jwks.json?domain=${demoDomain}`,
+    authorityPem: readFileSync(adminHome.files.controlAuthority, 'utf8'),
+  })
 }
 
 function temporaryDirectory(): string {

@@ -18,7 +18,7 @@ export function whatToTry(ready: DemoReady, hasStandIn: boolean): string {
     ...tour(ready, resource, hasStandIn),
     '',
     `people: ${ready.people.map(({ email }) => email).join(', ')}`,
-    `control: ${ready.control.url}   PostgreSQL through the proxy: ${ready.proxy.host}:${ready.proxy.ports.postgres}, SSH: port ${ready.proxy.ports.ssh}`,
+    `control: ${ready.control.url}   PostgreSQL through the proxy: ${ready.proxy.host}:${ready.proxy.ports.postgres}, SSH: port ${ready.proxy.ports.ssh}, HTTPS: port ${ready.proxy.ports.http}`,
     'Ctrl-C stops everything.',
   ]
   return lines.join('\n')
@@ -61,6 +61,7 @@ function tour(ready: DemoReady, resource: string, hasStandIn: boolean): string[]
     '',
     ...(hasStandIn ? standInNote : []),
     ...shellTour,
+    ...appTour(ready),
     '# deleting takes two',
     `SALLY_HOME=$dev sally request ${resource} --level delete --reason 'clean up'`,
     'request=$(SALLY_HOME=$lead sally requests --decide --ids)',
@@ -98,6 +99,23 @@ const shellTour: readonly string[] = [
   'SALLY_HOME=$auditor sally replay $session',
   '',
 ]
+
+function appTour({ people, resources, proxy }: DemoReady): string[] {
+  const app = resources.find(({ protocol }) => protocol === 'http')
+  if (app === undefined) return []
+  const { name, hostname } = app
+  const { email, password } = people[0]!
+  return [
+    '# a web app: by curl, and in a browser',
+    `SALLY_HOME=$dev sally request ${name} --level read --for 10m --reason 'look it up' --wait`,
+    `SALLY_HOME=$dev sally curl -s ${hostname}/api/echo`,
+    `SALLY_HOME=$dev sally curl -s ${hostname}/pages -d title=News`,
+    `SALLY_HOME=$auditor sally audit search --resource ${name}`,
+    `#   https://${hostname}:${proxy.ports.http}/live as ${email}, password ${password}`,
+    '#   (your browser does not know the certificates of a demo, and asks whether to go on)',
+    '',
+  ]
+}
 
 function shellPath(path: string): string {
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`

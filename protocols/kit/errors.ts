@@ -21,12 +21,15 @@ export const errorCodes = [
   'protocol-violation',
   'frame-too-large',
   'handshake-timeout',
+  'client-stalled',
   'unsupported-feature',
   // upstream
   'upstream-unreachable',
   'upstream-tls',
   'upstream-login',
   'upstream-host-key',
+  'upstream-timeout',
+  'upstream-answer',
   'secret-unavailable',
   'secret-not-bound',
   // audit

@@ -47,6 +47,30 @@ export interface Limits {
   /** People who are signing in while their client waits, of one address and in all. */
   signInsPerAddressMax: number
   signInsMax: number
+  /** What a session that spans connections may go without any. */
+  unusedSessionMs: number
+  /** A connection that goes on asks so often whether what it shows still counts. */
+  leaseCheckMs: number
+  /** Streams of one HTTP/2 connection at a time. */
+  streamsMax: number
+  /** The head of an HTTP request, from its first byte; one may take twice this. */
+  requestHeadMs: number
+  /** Between two bytes of a request's body. */
+  requestBodyMs: number
+  /** After the last answer of an HTTP/1 connection, what its client still sends is read and dropped for so long, and so much of it. */
+  lingerMs: number
+  lingerBytesMax: number
+  /** An HTTP connection without any request. */
+  connectionIdleMs: number
+  /** The same where nobody was admitted yet; there it holds for `sendMs` too. */
+  unadmittedMs: number
+  /**
+   * Something waits for the client of an HTTP answer or of a WebSocket, and it took nothing for so long. What counts is what its socket takes at a
+   * time, which may be a megabyte.
+   */
+  sendMs: number
+  /** Text of one WebSocket, both ways together, that is recorded where the resource asks for it; what follows passes unrecorded. */
+  webSocketTextBytesMax: number
 }
 
 export const defaultLimits: Readonly<Limits> = {
@@ -75,4 +99,15 @@ export const defaultLimits: Readonly<Limits> = {
   refusalMs: 250,
   signInsPerAddressMax: 8,
   signInsMax: 500,
+  unusedSessionMs: 300_000,
+  leaseCheckMs: 5_000,
+  streamsMax: 250,
+  requestHeadMs: 10_000,
+  requestBodyMs: 60_000,
+  lingerMs: 5_000,
+  lingerBytesMax: 256 * 1024 * 1024,
+  connectionIdleMs: 180_000,
+  unadmittedMs: 30_000,
+  sendMs: 300_000,
+  webSocketTextBytesMax: 16 * 1024 * 1024,
 }

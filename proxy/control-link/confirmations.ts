@@ -21,6 +21,8 @@ export interface Confirmations {
   /** Never rejects. */
   ask(question: ConfirmQuestion): Promise<Confirmation>
   answer(message: Answer): void
+  /** When a question that still waits was asked, monotonic ms. */
+  askedAtMs(requestId: number): number | undefined
   /** The link is gone: nothing that waits will be answered. */
   lost(why: string): void
   readonly waiting: number
@@ -37,7 +39,10 @@ export interface ConfirmationsOptions {
 
 export function createConfirmations(options: ConfirmationsOptions): Confirmations {
   const { clock, confirmMs, send } = options
-  const waiting = new Map<number, (confirmation: Confirmation) => void>()
+  const waiting = new Map<
+    number,
+    { readonly askedAtMs: number; readonly settle: (confirmation: Confirmation) => void }
+  >()
   let lastId = 0
   return {
     ask: (question) =>
@@ -55,7 +60,7 @@ export function createConfirmations(options: ConfirmationsOptions): Confirmation
           }
           resolve(confirmation)
         }
-        waiting.set(requestId, settle)
+        waiting.set(requestId, { askedAtMs, settle })
         const sent = send({ kind: 'confirm', requestId, ...question })
         if (sent === 'away') settle({ kind: 'unreachable', why: 'the link to control is down' })
         if (sent === 'refused') {
@@ -63,7 +68,7 @@ export function createConfirmations(options: ConfirmationsOptions): Confirmation
         }
       }),
     answer(message) {
-      const settle = waiting.get(message.requestId)
+      const settle = waiting.get(message.requestId)?.settle
       if (message.kind === 'confirmed') {
         const { token, position, redeemed } = message
         settle?.({ kind: 'confirmed', token, position, redeemed })
@@ -71,8 +76,9 @@ export function createConfirmations(options: ConfirmationsOptions): Confirmation
         settle?.({ kind: 'denied', why: message.why, position: message.position })
       }
     },
+    askedAtMs: (requestId) => waiting.get(requestId)?.askedAtMs,
     lost(why) {
-      for (const settle of [...waiting.values()]) settle({ kind: 'unreachable', why })
+      for (const { settle } of [...waiting.values()]) settle({ kind: 'unreachable', why })
     },
     get waiting() {
       return waiting.size

@@ -4,6 +4,7 @@
  */
 import type { FeedEvent, ToControl, ToProxy } from '../../control/api/feed.ts'
 import type { Log } from '../../protocols/engine.ts'
+import type { Clock } from '../../protocols/kit/clock.ts'
 import type { ControlView } from '../grants/control-view.ts'
 import type { Freshness } from '../grants/freshness.ts'
 import type { StateJournal } from '../grants/state-journal.ts'
@@ -32,6 +33,7 @@ export interface FeedReaderOptions {
   readonly journal: StateJournal
   readonly freshness: Freshness
   readonly confirmations: Confirmations
+  readonly clock: Clock
   readonly controlClock: ControlClock
   readonly send: (message: ToControl) => void
   /** Something arrived that must not have: the connection is to be ended. */
@@ -40,13 +42,16 @@ export interface FeedReaderOptions {
 }
 
 export function createFeedReader(options: FeedReaderOptions): FeedReader {
-  const { proxyId, view, journal, freshness, confirmations, controlClock, send, log } = options
+  const { proxyId, view, journal, freshness, confirmations, clock, controlClock } = options
+  const { send, log } = options
   const queue: { message: Ordered; connection: number }[] = []
   let connection = 0
   let resync: FeedEvent[] = []
   let working: Promise<void> = Promise.resolve()
   let busy = false
   const writing = new Set<Promise<void>>()
+  /** The last question what time it is; one at a time. */
+  let timeAsked = { requestId: 0, atMs: 0, isAnswered: true }
 
   function keep(write: Promise<void>, position: number): void {
     const mine = connection
@@ -99,6 +104,24 @@ export function createFeedReader(options: FeedReaderOptions): FeedReader {
     busy = false
   }
 
+  function askTime(): void {
+    if (!timeAsked.isAnswered) return
+    const requestId = timeAsked.requestId + 1
+    timeAsked = { requestId, atMs: clock.monotonicMs(), isAnswered: false }
+    send({ kind: 'time', requestId })
+  }
+
+  /** When it was asked what this answers, monotonic ms; undefined of what nobody asked for, or of a link of before. */
+  function askedAtMs(message: ToProxy): number | undefined {
+    if (message.kind === 'confirmed' || message.kind === 'denied') {
+      return confirmations.askedAtMs(message.requestId)
+    }
+    if (message.kind !== 'time' || timeAsked.isAnswered) return undefined
+    if (message.requestId !== timeAsked.requestId) return undefined
+    timeAsked.isAnswered = true
+    return timeAsked.atMs
+  }
+
   function enqueue(message: Ordered): void {
     if (queue.length >= queueMax) throw new Error('control sends faster than this proxy applies')
     queue.push({ message, connection })
@@ -112,8 +135,9 @@ export function createFeedReader(options: FeedReaderOptions): FeedReader {
       // Another control may have another clock; while there is none, the last one's still counts.
       if (message.kind === 'welcome') controlClock.reset()
       if (message.kind !== 'resync' && message.kind !== 'events') {
-        controlClock.sample(message.controlTimeMs)
+        controlClock.sample(message.controlTimeMs, askedAtMs(message))
       }
+      if (message.kind === 'welcome' || message.kind === 'heartbeat') askTime()
       switch (message.kind) {
         case 'welcome':
           if (message.proxyId !== proxyId) throw new Error('control took us for another proxy')
@@ -121,6 +145,8 @@ export function createFeedReader(options: FeedReaderOptions): FeedReader {
         case 'confirmed':
         case 'denied':
           return confirmations.answer(message)
+        case 'time':
+          return
         default:
           return enqueue(message)
       }
@@ -128,6 +154,7 @@ export function createFeedReader(options: FeedReaderOptions): FeedReader {
     restart() {
       connection += 1
       resync = []
+      timeAsked.isAnswered = true
     },
     async idle() {
       await working

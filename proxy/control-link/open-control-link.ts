@@ -65,6 +65,7 @@ export async function openControlLink(options: ControlLinkOptions): Promise<Cont
     journal,
     freshness,
     confirmations,
+    clock,
     controlClock,
     send: (message) => void link.send(message),
     onViolation: (why) => link.drop(why),

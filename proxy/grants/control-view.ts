@@ -26,11 +26,14 @@ export type Objection =
   | 'grant-ended'
   | 'grant-not-begun'
 
-/** What a person was identified by: a certificate of X.509 or SSH, a connect token, a registered key, or a login at the terminal. */
+/**
+ * What a person was identified by: a certificate of X.509 or SSH, a connect token, a registered key, a login at the terminal, a browser's
+ * sign-in to one app, or an API token.
+ */
 export interface EvidenceFacts {
   readonly personId: string
-  readonly kind: 'certificate' | 'token' | 'key' | 'login'
-  /** Of the certificate. A token's or login's id, which is a UUID and so never a serial number; a key's fingerprint (`SHA256:…`). */
+  readonly kind: 'certificate' | 'token' | 'key' | 'login' | 'browser' | 'api-token'
+  /** Of the certificate. A token's, login's or sign-in's id, which is a UUID and so never a serial number; a key's fingerprint (`SHA256:…`). */
   readonly serial: string
   readonly issuedAtMs: number
 }

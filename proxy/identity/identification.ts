@@ -1,4 +1,5 @@
 /** Who somebody is before a resource is named: the part of the gate that comes before admission. */
+import type { ProtocolName } from '../../protocols/activity.ts'
 import type { Gate, Log } from '../../protocols/engine.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import { toSallyportError } from '../../protocols/kit/errors.ts'
@@ -12,6 +13,8 @@ import { recogniseKey } from './recognise-key.ts'
 import type { SignIns } from './sign-in.ts'
 
 export interface IdentificationOptions {
+  /** Of whoever asks. */
+  readonly protocol: ProtocolName
   readonly identify: Identify
   readonly identities: Pick<Identities, 'make'>
   readonly signIns: Pick<SignIns, 'signIn'>
@@ -30,8 +33,7 @@ export function createIdentification(options: IdentificationOptions): Identifica
   function tell(thrown: unknown, remoteAddress: string, what: string): Error {
     const refusal = toSallyportError(thrown)
     const { code, message: why } = refusal
-    // Only SSH knows somebody before it knows what they want.
-    metrics.refused('ssh', code)
+    metrics.refused(options.protocol, code)
     const fields = { code, why, remoteAddress }
     if (code === 'internal') log.error({ ...fields, error: refusal.stack }, what)
     else log.info(fields, what)

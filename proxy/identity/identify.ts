@@ -86,8 +86,10 @@ export function createIdentify(options: IdentifyOptions): Identify {
     switch (evidence.kind) {
       case 'none':
         throw missing()
+      case 'bearer':
+      case 'browser-session':
       case 'token':
-        // Only control can say whose it is: the gate redeems it.
+        // For one resource, or only control can say whose it is: the gate redeems it.
         throw new SallyportError('evidence-invalid', 'a token where a certificate is needed', {
           clientMessage: 'a token does not say who you are here',
           hint: 'connect with your client certificate',
@@ -122,6 +124,8 @@ const revokedWords: Readonly<Record<EvidenceFacts['kind'], readonly [string, str
   token: ['your connect token was revoked', 'make a new one: sally token connect <resource>'],
   key: ['your SSH key was removed', 'sign in: sally login; or register it again'],
   login: ['your sign-in was ended', 'sign in again'],
+  browser: ['you were signed out', 'sign in again'],
+  'api-token': ['your API token was revoked', 'make a new one: sally token create --scope apps'],
 }
 
 export function revokedError(

@@ -12,9 +12,11 @@ import type { Identity } from './identify.ts'
 export interface Redeemed {
   readonly identity: Identity
   /** Control's answer to this session: a token is redeemed by its confirmation, in one round trip. */
-  readonly confirmation: Confirmation
-  /** As it came, with the level that the token is bound to. */
+  readonly confirmation?: Confirmation
+  /** As it came, with the level that the evidence is bound to. */
   readonly arrival: Arrival
+  /** The one grant that the evidence is for. */
+  readonly grantId?: string
 }
 
 /**
@@ -32,6 +34,17 @@ export interface RedeemOptions {
   readonly domain: string
   readonly ask: (question: ConfirmQuestion) => Promise<Confirmation>
   readonly clock: Clock
+}
+
+/** The first that knows the evidence that was shown. */
+export function firstToRedeem(...all: readonly Redeem[]): Redeem {
+  return async (shown) => {
+    for (const redeem of all) {
+      const redeemed = await redeem(shown)
+      if (redeemed !== undefined) return redeemed
+    }
+    return undefined
+  }
 }
 
 const guessesMax = 60

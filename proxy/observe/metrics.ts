@@ -1,6 +1,6 @@
 /** Figures for Prometheus. Every label has a closed set of values. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { ProtocolName } from '../../protocols/activity.ts'
+import type { ActivityKind, ProtocolName } from '../../protocols/activity.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
 import type { ErrorCode } from '../../protocols/kit/errors.ts'
 import type { CutReason, EndReason } from '../../protocols/session.ts'
@@ -38,6 +38,10 @@ export interface Metrics {
   /** From the order of a cut to the last byte, ms. */
   cut(protocol: ProtocolName, reason: CutReason, lastByteMs: number): void
   refused(protocol: ProtocolName, code: ErrorCode): void
+  /** An activity was recorded; of each statement and each request, so it costs an addition. */
+  reported(protocol: ProtocolName, kind: ActivityKind): void
+  /** So many more are open. */
+  webSockets(more: number): void
   admitted(protocol: ProtocolName, by: 'control' | 'lease', durationMs: number): void
   confirmed(durationMs: number): void
   /** Somebody was identified before they named a resource. */
@@ -68,7 +72,7 @@ export function createMetrics(readings: Readings): Metrics {
   })
   const refused = new Counter({
     name: name('refused_total'),
-    help: 'Connections and sessions refused, by the code of the refusal',
+    help: 'Connections, sessions and requests refused or failed, by the code of the refusal',
     labelNames: ['protocol', 'code'],
     registers,
   })
@@ -104,6 +108,21 @@ export function createMetrics(readings: Readings): Metrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2],
     registers,
   })
+  const reported = new Map<ProtocolName, Map<ActivityKind, number>>()
+  const activities = new Counter({
+    name: name('activities_total'),
+    help: 'Statements, commands, requests and whatever else was recorded',
+    labelNames: ['protocol', 'kind'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [protocol, kinds] of reported) {
+        for (const [kind, count] of kinds) this.inc({ protocol, kind }, count)
+      }
+    },
+  })
+  void activities
+  let openWebSockets = 0
   const live = new Gauge({
     name: name('sessions'),
     help: 'Live sessions',
@@ -141,6 +160,7 @@ export function createMetrics(readings: Readings): Metrics {
   }
   gauge('connections', 'Open client connections', () => readings.connections())
   gauge('handshakes', 'Connections before the end of their handshake', () => readings.handshakes())
+  gauge('web_sockets', 'Open WebSockets', () => openWebSockets)
   gauge('sign_ins', 'People signing in while their client waits', () => readings.signIns())
   gauge('control_link_up', 'Whether the link to control is up', () => Number(readings.linkUp()))
   gauge('feed_position', 'Position of the feed that is applied', () => readings.feedPosition())
@@ -148,7 +168,11 @@ export function createMetrics(readings: Readings): Metrics {
     const ageMs = readings.leaseAgeMs()
     return ageMs === undefined ? Number.NaN : ageMs / 1_000
   })
-  gauge('clock_skew_seconds', "Control's clock minus ours", () => readings.clockSkewMs() / 1_000)
+  gauge(
+    'clock_skew_seconds',
+    "Control's clock minus ours, as much of it as no delay explains",
+    () => readings.clockSkewMs() / 1_000,
+  )
   gauge('spool_bytes', 'Segments and blobs on disk', () => readings.spool().bytes)
   gauge('spool_bytes_max', 'What the spool may take', () => readings.spool().bytesMax)
   gauge('spool_entries', 'Entries written since the start', () => readings.spool().entries)
@@ -166,6 +190,14 @@ export function createMetrics(readings: Readings): Metrics {
     cut: (protocol, reason, lastByteMs) =>
       cutSeconds.observe({ protocol, reason }, lastByteMs / 1_000),
     refused: (protocol, code) => refused.inc({ protocol, code }),
+    reported(protocol, kind) {
+      let kinds = reported.get(protocol)
+      if (kinds === undefined) reported.set(protocol, (kinds = new Map()))
+      kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
+    },
+    webSockets(more) {
+      openWebSockets += more
+    },
     admitted: (protocol, by, durationMs) =>
       admitSeconds.observe({ protocol, by }, durationMs / 1_000),
     identified: (by) => identified.inc({ by }),

@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import type { Resource } from '../../control/api/resource.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { Level, SshUpstream, Upstream, UpstreamTlsMode } from '../../protocols/session.ts'
+import type { ClientCredentials } from '../secrets/request-access-token.ts'
 import { bindHosts } from './bind-hosts.ts'
 import type { AddressRule, Policy, SecretRule } from './policy.ts'
 
@@ -30,6 +31,8 @@ export interface Binding extends BoundSecret {
   readonly upstream: Upstream
   /** What is dialled in the resource's stead. */
   readonly bastion?: BoundSecret
+  /** Where the secret is traded for what the resource takes. */
+  readonly oauth?: ClientCredentials
 }
 
 /** What a secret is wanted for. */
@@ -59,19 +62,27 @@ export function bindSecret(policy: Policy, resource: Resource, level: Level): Bi
   const serverName = (resource.tls.serverName ?? host).toLowerCase()
   const tls = resource.tls.mode
   const { ssh } = resource
+  const credential = resource.http?.credential
+  const oauth = credential?.kind === 'oauth' ? credential : undefined
   const trusted = (rule: SecretRule) => bindHosts(ssh!, rule.ssh, offered.secret)
   const { rule, bound } = bind(policy, resource, {
     what: `${resource.name} level ${level} (${offered.secret})`,
     ...{ level, host, port, account: offered.account, reference: offered.secret },
     objection: (each) =>
-      ssh === undefined ? tlsObjection(each, host, serverName, tls) : trusted(each).objection,
+      ssh === undefined
+        ? (tlsObjection(each, host, serverName, tls) ?? tokenUrlObjection(each, oauth?.tokenUrl))
+        : trusted(each).objection,
     isResolvedElsewhere: ssh?.bastion !== undefined,
   })
   const upstream: Upstream = {
     ...{ host, port, serverName, tls },
     ...(rule.caPem === undefined ? {} : { caPem: rule.caPem }),
   }
-  if (ssh === undefined) return { ...bound, upstream }
+  if (ssh === undefined) {
+    const { caPem } = rule
+    const traded = oauth && { tokenUrl: oauth.tokenUrl, scope: oauth.scope, caPem }
+    return { ...bound, upstream, ...(traded === undefined ? {} : { oauth: traded }) }
+  }
   const bastion = ssh.bastion && bindBastion(policy, resource, level, ssh.bastion)
   const sshUpstream: SshUpstream = {
     ...trusted(rule).hosts,
@@ -138,6 +149,17 @@ function tlsObjection(
   }
   if (strength[tls] < strength[rule.tls]) return `TLS mode ${tls} is weaker than ${rule.tls}`
   return undefined
+}
+
+/** A rule that lets a secret be traded lets nobody see the secret itself. */
+function tokenUrlObjection(
+  { tokenUrls = [] }: SecretRule,
+  tokenUrl: string | undefined,
+): string | undefined {
+  if (tokenUrl === undefined) {
+    return tokenUrls.length > 0 ? 'for OAuth client credentials alone' : undefined
+  }
+  return tokenUrls.includes(tokenUrl) ? undefined : `not for token URL ${tokenUrl}`
 }
 
 function mayMatch(rule: AddressRule, { host, port, isResolvedElsewhere }: Use): boolean {

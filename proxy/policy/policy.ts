@@ -10,6 +10,9 @@
  *         caFile: orders-ca.pem                  # default: the system's authorities
  *         levels: [read, write]                  # default: read
  *
+ * For HTTP, `tokenUrls: ["https://login.example.com/token"]` names where a client's secret may be traded for an access token (OAuth client
+ * credentials): with it the rule is for that alone, the secret goes there and nowhere else, and what it was traded for to `addresses`.
+ *
  * SSH knows no TLS: there a rule names `hostKeys` and `hostAuthorities` (lines as in an id_*.pub file), and then only a server
  * counts that the rule and the resource both accept. `certificate:<name>` is a reference like any other, and so is a bastion's; a rule
  * for certificates alone may leave the servers to the resource, for nobody can use what a server is shown of one.
@@ -41,6 +44,8 @@ export interface SecretRule {
   readonly caPem: string | undefined
   /** Servers of SSH; undefined: whichever the resource names, for certificates only. */
   readonly ssh?: SshHostTrust
+  /** Where a client's secret may be traded for an access token; with any, the rule is for nothing else. */
+  readonly tokenUrls?: readonly string[]
   readonly levels: readonly z.infer<typeof level>[]
 }
 
@@ -84,6 +89,10 @@ const policyFile = z.strictObject({
         tls: upstreamTls.default('verify-full'),
         caFile: z.string().min(1).max(4_096).optional(),
         levels: z.array(level).min(1).default(['read']),
+        tokenUrls: z
+          .array(z.url({ protocol: /^https$/, error: 'must be an https:// URL' }).max(2_048))
+          .max(32)
+          .default([]),
         hostKeys: z.array(sshKey).max(32).default([]),
         hostAuthorities: z.array(sshKey).max(32).default([]),
       }),

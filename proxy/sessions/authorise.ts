@@ -50,6 +50,8 @@ export interface Request {
   readonly identity: Identity
   /** What control said already, where a token had to be redeemed. */
   readonly confirmation?: Confirmation
+  /** The one grant that their evidence is for. */
+  readonly grantId?: string
   /** A resource's name, or what stands for none. */
   readonly named: string
   /** Throws if the proxy takes no sessions at the moment. */
@@ -70,8 +72,11 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
   const { startDial, createSession, clock, limits, metrics, log } = options
 
   /** Throws what stands against a session under these claims. */
-  function requireUsable({ identity, named, arrival }: Request, claims: GrantClaims): Resource {
-    const denied = (why: string): SallyportError => accessDenied(named, why)
+  function requireUsable(
+    { identity, named, arrival, grantId }: Request,
+    claims: GrantClaims,
+  ): Resource {
+    const denied = (why: string): SallyportError => accessDenied(named, arrival.wanted, why)
     const objection = view.objection(identity, claims, controlClock.ageMs(0))
     if (objection === 'person-revoked' || objection === 'certificate-revoked') {
       throw revokedError(objection, identity)
@@ -79,6 +84,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     if (objection !== undefined) throw denied(`${objection}: ${claims.grantId}`)
     if (claims.realm !== realm || claims.group !== group) throw denied('grant of another group')
     if (claims.personId !== identity.personId) throw denied("another person's grant")
+    if (claims.grantId !== (grantId ?? claims.grantId)) throw denied('not the grant of the sign-in')
     if (claims.resource !== named) throw denied('grant of another resource')
     // Control's clock may be a little ahead of ours: what it has let begin has begun.
     if (claims.notBeforeMs > clock.wallMs() + skewMsMax) throw denied('grant-not-begun')
@@ -127,11 +133,12 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     candidate: Candidate | undefined,
   ): Promise<{ claims: GrantClaims; position: number; by: 'control' | 'lease' }> {
     const { sessionId, identity, named, arrival } = request
+    const bound = request.grantId ?? candidate?.claims.grantId
     const answer =
       request.confirmation ??
       (await ask({
         sessionId,
-        ...(candidate === undefined ? {} : { grantId: candidate.claims.grantId }),
+        ...(bound === undefined ? {} : { grantId: bound }),
         personId: identity.personId,
         ...evidenceOf(identity),
         resource: named,
@@ -141,16 +148,18 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     if (answer.kind === 'denied') {
       if (answer.why === 'person-revoked') throw revokedError(answer.why, identity)
       if (evidenceEnded.has(answer.why)) throw revokedError('certificate-revoked', identity)
-      throw accessDenied(named, `control denies: ${answer.why}`)
+      throw accessDenied(named, arrival.wanted, `control denies: ${answer.why}`)
     }
     if (answer.kind === 'unreachable') {
       if (candidate === undefined) {
-        throw accessDenied(named, `no grant, and control cannot be reached: ${answer.why}`)
+        const why = `no grant, and control cannot be reached: ${answer.why}`
+        throw accessDenied(named, arrival.wanted, why)
       }
       return { ...underLease(request, candidate.claims, answer.why), by: 'lease' }
     }
     const learned = await learn(answer.token, answer.position).catch((error: unknown) => {
-      throw accessDenied(named, `control's grant does not count: ${String(error)}`)
+      const why = `control's grant does not count: ${String(error)}`
+      throw accessDenied(named, arrival.wanted, why)
     })
     // The feed may have brought a later revision than the one that control looked at.
     const held = view.grants.get(learned.claims.grantId)
@@ -198,7 +207,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
   }
 
   return async (request) => {
-    const { arrival, arrivedMs, sessionId, identity, named } = request
+    const { arrival, arrivedMs, sessionId, identity } = request
     const candidate = findCandidate(request)
     let session: LiveSession | undefined
     try {
@@ -274,7 +283,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     } catch (error) {
       if (session === undefined) candidate?.dialled?.dial.destroy()
       await session?.[Symbol.asyncDispose]()
-      throw refusalOf(error, named)
+      throw refusalOf(error, request)
     }
   }
 }
@@ -284,11 +293,13 @@ const evidenceEnded: ReadonlySet<string> = new Set([
   'certificate-revoked',
   'key-removed',
   'login-ended',
+  'browser-signed-out',
 ])
 
 /** As control knows what they were identified by. */
-function evidenceOf({ kind, serial }: Identity) {
+function evidenceOf({ kind, serial }: Identity): Partial<ConfirmQuestion> {
   if (kind === 'key') return { keyFingerprint: serial }
+  if (kind === 'browser') return { browserSignInId: serial }
   return kind === 'login' ? { loginId: serial } : { certificateSerial: serial }
 }
 
@@ -298,9 +309,9 @@ function hopOf(binding: Binding): BoundSecret {
 }
 
 /** A cut while opening means the same as a grant that had ended before. */
-function refusalOf(error: unknown, named: string): unknown {
+function refusalOf(error: unknown, { named, arrival }: Request): unknown {
   if (error instanceof SallyportError && error.code === 'access-denied') {
-    return accessDenied(named, error.message)
+    return accessDenied(named, arrival.wanted, error.message)
   }
   return error
 }

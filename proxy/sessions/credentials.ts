@@ -1,7 +1,9 @@
 /** How a session logs in at its resource, or at the bastion before it: with a secret of the store, or a certificate for a key of its own. */
 import { SallyportError, toSallyportError } from '../../protocols/kit/errors.ts'
+import type { Clock } from '../../protocols/kit/clock.ts'
 import type { Credential, Session } from '../../protocols/session.ts'
 import type { Binding, BoundSecret } from '../policy/bind-secret.ts'
+import { createAccessTokens } from '../secrets/access-tokens.ts'
 import { fetchSecret } from '../secrets/fetch-secret.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
 
@@ -15,7 +17,12 @@ export type CertifySession = (question: {
   readonly of: 'resource' | 'bastion'
 }) => Promise<Buffer>
 
-export type Credentials = Pick<Session, 'borrow' | 'certify'>
+const nonePrefix = 'none:'
+
+export type Credentials = Pick<Session, 'borrow' | 'certify'> & {
+  /** Forgets what is kept. */
+  drop(): void
+}
 
 export interface CredentialsOptions {
   readonly sessionId: string
@@ -24,12 +31,13 @@ export interface CredentialsOptions {
   readonly stores: readonly SecretStore[]
   readonly certifySession: CertifySession
   readonly signal: AbortSignal
+  readonly clock: Pick<Clock, 'monotonicMs' | 'startTimer'>
   /** Throws what a cut means. */
   readonly throwIfCut: () => void
 }
 
 export function createCredentials(options: CredentialsOptions): Credentials {
-  const { sessionId, grantId, binding, stores, certifySession, signal, throwIfCut } = options
+  const { sessionId, grantId, binding, stores, certifySession, signal, clock, throwIfCut } = options
 
   const boundTo = (of: 'resource' | 'bastion'): BoundSecret => {
     throwIfCut()
@@ -38,10 +46,22 @@ export function createCredentials(options: CredentialsOptions): Credentials {
     throw new SallyportError('secret-not-bound', 'the resource has no bastion')
   }
 
+  const tokens =
+    binding.oauth &&
+    createAccessTokens({
+      ...{ credentials: binding.oauth, clientId: binding.account, signal, clock },
+      fetchSecret: () => fetchSecret(stores, binding.reference, signal),
+    })
+
   return {
+    drop: () => tokens?.drop(),
     async borrow(of = 'resource'): Promise<Credential> {
       const { account, reference } = boundTo(of)
-      const secret = await fetchSecret(stores, reference, signal)
+      if (reference.startsWith(nonePrefix)) {
+        throw new SallyportError('secret-not-bound', 'the resource has no secret to borrow')
+      }
+      const traded = of === 'resource' ? tokens?.get() : undefined
+      const secret = await (traded ?? fetchSecret(stores, reference, signal))
       try {
         throwIfCut()
       } catch (error) {

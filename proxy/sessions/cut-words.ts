@@ -1,11 +1,14 @@
 import { SallyportError } from '../../protocols/kit/errors.ts'
-import type { CutReason, Level, SessionLabels } from '../../protocols/session.ts'
+import type { Cut, CutReason, Level, SessionLabels } from '../../protocols/session.ts'
 import type { CutOrder } from './session-parts.ts'
 
 /** How the person may come back. */
 function askAgain(resource: string, level: Level): string {
   return `sally request ${resource} --level ${level} --reason TEXT --wait`
 }
+
+/** What is revoked by signing out. */
+export const signIn = 'sign-in'
 
 /** What a person is told when their session is cut: what happened, and what to do next. */
 export function cutWords(
@@ -29,6 +32,8 @@ export function cutWords(
     case 'person-revoked':
       return { message: 'your access was revoked', hint: 'ask an admin' }
     case 'certificate-revoked':
+      // Mostly they did it themselves.
+      if (detail === signIn) return { message: 'you were signed out', hint: 'sign in again' }
       return {
         message: `your ${detail || 'certificate'} was revoked`,
         hint: `get a new ${detail || 'certificate'}, then connect again`,
@@ -72,6 +77,12 @@ export function cutWords(
         hint: `what you may do: sally why ${resource}; ${seeGrants}`,
       }
   }
+}
+
+/** What the engine is told of a cut, in words for the client. */
+export function cutOf(order: CutOrder, labels: SessionLabels): Cut {
+  const { reason, orderedAtMs, detail } = order
+  return { reason, orderedAtMs, ...(order.words ?? cutWords(reason, labels, detail)) }
 }
 
 /** What a cut means to somebody who is not in yet. Without an order, the session is closing. */

@@ -3,6 +3,7 @@ import type { Resource } from '../../control/api/resource.ts'
 import type { ControlView, EvidenceFacts, ViewChange } from '../grants/control-view.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import type { CutReason } from '../../protocols/session.ts'
+import { signIn } from './cut-words.ts'
 import type { LiveSession } from './live-session.ts'
 import type { Registry } from './registry.ts'
 import { isSameWay } from './same-way.ts'
@@ -18,7 +19,9 @@ const evidenceWords: Readonly<Record<EvidenceFacts['kind'], string>> = {
   certificate: '',
   token: 'connect token',
   key: 'SSH key',
-  login: 'sign-in',
+  login: signIn,
+  browser: signIn,
+  'api-token': 'API token',
 }
 
 /** Live sessions follow what the feed says, in the same turn of the event loop. */

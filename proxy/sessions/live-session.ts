@@ -15,10 +15,10 @@ import type {
   ActivityId,
   BlobWriter,
   Credential,
-  Cut,
   CutReason,
   Downstream,
   EndReason,
+  HttpTerms,
   Recording,
   Session,
   SessionLabels,
@@ -28,13 +28,16 @@ import type {
 import type { Forwarder } from '../audit/spool-types.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
 import { createCredentials, type Credentials } from './credentials.ts'
-import { cutError, cutWords } from './cut-words.ts'
+import { cutError, cutOf } from './cut-words.ts'
 import type { Dial } from './dial.ts'
-import { createMonitor, warningLine, type Monitor } from './monitor.ts'
+import { createKept } from './kept.ts'
 import type { CutOrder, SessionFacts, SessionTools } from './session-parts.ts'
 import { createSessionAudit, type SessionAudit } from './session-audit.ts'
-import { createSessionSockets, type SessionSockets } from './session-sockets.ts'
-import { sshTermsOf } from './ssh-terms.ts'
+import { createSessionCancels, type SessionCancels } from './session-cancels.ts'
+import type { SessionSockets } from './session-sockets.ts'
+import { createSessionTime, type SessionTime } from './session-time.ts'
+import { socketsOfSession } from './sockets-of-session.ts'
+import { termsOf } from './terms.ts'
 
 const detailCharactersMax = 1_000
 
@@ -42,26 +45,26 @@ export class LiveSession implements Session {
   readonly labels: SessionLabels
   readonly upstream: Upstream
   readonly ssh?: SshTerms
+  readonly http?: HttpTerms
+  readonly assertion: () => string
   readonly identity: EvidenceFacts
   readonly confirmedPosition: number
-  readonly #facts: SessionFacts
   readonly #tools: SessionTools
   readonly #forwarder: Forwarder
   readonly #recordings: ReturnType<SessionTools['createRecordings']>
-  readonly #monitor: Monitor
+  readonly #time: SessionTime
   readonly #controller = new AbortController()
   readonly #sockets: SessionSockets
   readonly #credentials: Credentials
   readonly #audit: SessionAudit
-  #claims: GrantClaims
-  #resource: Resource
   #notify: ((line: string) => void) | undefined
   #onDrain: ((target: Writable | undefined) => void) | undefined
-  #cancelKeys: Buffer[] = []
+  readonly #cancels: SessionCancels
+  readonly #kept = createKept()
   #cut:
     | { order: CutOrder; beganMs: number; atMonotonicMs: number; forwardedBytes: number }
     | undefined
-  #isOver = false
+  #isEnded = false
   /** The engine is done with it. */
   #released = Promise.withResolvers<void>()
   #end: { reason: EndReason; error?: Error } | undefined
@@ -78,42 +81,28 @@ export class LiveSession implements Session {
     this.upstream = facts.binding.upstream
     this.identity = facts.identity
     this.confirmedPosition = facts.confirmedPosition
-    this.#facts = facts
     this.#tools = tools
     this.#audit = createSessionAudit({ ...tools, labels: facts.labels })
-    this.#claims = facts.claims
-    this.#resource = facts.resource
-    const ssh = sshTermsOf(facts.resource, facts.labels.level)
-    if (ssh !== undefined) this.ssh = ssh
-    const { binding } = facts
-    const hop = binding.bastion ?? binding
-    const target = { host: hop.host, port: hop.port, resource: this.labels.resource }
-    this.#sockets = createSessionSockets({
-      first: dial,
-      dial: () => tools.startDial(target, tools.limits.upstreamConnectMs, tools.clock),
-      allowsPeer: (address) => hop.allowsPeer(address),
-      resource: this.labels.resource,
-    })
+    Object.assign(this, termsOf(facts.resource, facts.labels.level))
+    this.#sockets = socketsOfSession(facts, tools, dial)
+    this.#cancels = createSessionCancels(tools, () => this.isLive)
     this.#credentials = createCredentials({
-      ...{ sessionId: this.labels.sessionId, grantId: this.labels.grantId, binding },
-      ...{ stores: tools.stores, certifySession: tools.certifySession, signal: this.signal },
-      throwIfCut: () => this.throwIfCut(),
+      ...{ sessionId: this.labels.sessionId, grantId: this.labels.grantId },
+      ...{ binding: facts.binding, stores: tools.stores },
+      ...{ certifySession: tools.certifySession, signal: this.signal },
+      ...{ clock: tools.clock, throwIfCut: () => this.throwIfCut() },
     })
+    this.assertion = tools.createAssertion(facts.labels, () => this.throwIfCut())
     this.#lastByteMs = tools.clock.monotonicMs()
     this.#forwarder = tools.createForwarder(
       (drained) => this.#onDrain?.(drained),
       (error) => this.#failed(error),
     )
     this.#recordings = tools.createRecordings(() => this.#onDrain?.(undefined))
-    this.#monitor = createMonitor({
-      clock: tools.clock,
-      controlClock: tools.controlClock,
+    this.#time = createSessionTime(facts, tools, {
       lastTrafficMs: () => this.#lastByteMs,
-      onExpired: () =>
-        this.#requestCut('grant-expired', '', Math.min(this.#claims.expiresAtMs, this.#wallMs())),
-      onIdle: (idleMs) => this.#requestCut('idle', `${idleMs / 1_000} s`),
-      onWarning: (leftMs) =>
-        this.notify(warningLine(this.labels.resource, this.labels.grantId, leftMs)),
+      cut: (...order) => this.#requestCut(...order),
+      notify: (line) => this.notify(line),
     })
   }
 
@@ -122,15 +111,28 @@ export class LiveSession implements Session {
   }
 
   get claims(): GrantClaims {
-    return this.#claims
+    return this.#time.claims
   }
 
   get resource(): Resource {
-    return this.#resource
+    return this.#time.resource
   }
 
-  get account(): string {
-    return this.#facts.binding.account
+  /** Neither cut nor closing. */
+  get isLive(): boolean {
+    return this.#cut === undefined && this.#closing === undefined
+  }
+
+  get isOver(): boolean {
+    return this.#closing !== undefined && this.#cut === undefined
+  }
+
+  get expiresAtMs(): number {
+    return this.claims.expiresAtMs
+  }
+
+  get warning(): string | undefined {
+    return this.#time.warning
   }
 
   get cutReason(): CutReason | undefined {
@@ -141,36 +143,31 @@ export class LiveSession implements Session {
     return this.#tools.clock.wallMs()
   }
 
-  #requestCut(reason: CutReason, detail: string, orderedAtMs = this.#wallMs()): void {
-    this.#tools.requestCut(this, { reason, detail, orderedAtMs })
+  #requestCut(
+    reason: CutReason,
+    detail: string,
+    orderedAtMs = this.#wallMs(),
+    words?: CutOrder['words'],
+  ): void {
+    const order = { reason, detail, orderedAtMs }
+    this.#tools.requestCut(this, words === undefined ? order : { ...order, words })
   }
 
-  /** The timer of the grant's end; cuts at once if it has passed. */
+  /** As `SessionTime` has them. */
   arm(): void {
-    this.#monitor.setEnd(this.#claims.expiresAtMs)
-    this.#setResource(this.#resource)
+    this.#time.arm()
   }
 
-  /** A higher revision of the session's grant: its end moves either way. */
   regrant(claims: GrantClaims): void {
-    if (claims.revision <= this.#claims.revision) return
-    this.#claims = claims
-    this.#monitor.setEnd(claims.expiresAtMs)
+    this.#time.regrant(claims)
   }
 
-  /** The resource changed in what does not end its sessions. */
   reconfigure(resource: Resource): void {
-    this.#resource = resource
-    this.#setResource(resource)
-  }
-
-  #setResource(resource: Resource): void {
-    this.#monitor.setWarnings(resource.warnBeforeMs)
-    this.#monitor.setIdle(resource.idleMs === 0 ? this.#tools.limits.idleMs : resource.idleMs)
+    this.#time.reconfigure(resource)
   }
 
   clockJumped(): void {
-    this.#monitor.clockJumped()
+    this.#time.clockJumped()
   }
 
   /** `session.opened` was appended. */
@@ -179,7 +176,7 @@ export class LiveSession implements Session {
   }
 
   notify(line: string): void {
-    if (this.#cut !== undefined || this.#closing !== undefined) return
+    if (!this.isLive) return
     try {
       this.#notify?.(line)
     } catch (error) {
@@ -189,8 +186,7 @@ export class LiveSession implements Session {
 
   /** Throws what the cut means to somebody who is not in yet. */
   throwIfCut(): void {
-    if (this.#cut !== undefined || this.#closing !== undefined)
-      throw cutError(this.#cut?.order, this.labels)
+    if (!this.isLive) throw cutError(this.#cut?.order, this.labels)
   }
 
   connect(): Promise<Socket> {
@@ -199,7 +195,7 @@ export class LiveSession implements Session {
     // nobody. The session's own sockets are gone long before.
     const mayCancel =
       cut !== undefined &&
-      !this.#isOver &&
+      !this.#isEnded &&
       this.#tools.clock.monotonicMs() - cut.beganMs <= this.#tools.limits.upstreamConnectMs
     if (cut === undefined ? this.#closing !== undefined : !mayCancel) {
       return Promise.reject(cutError(cut?.order, this.labels))
@@ -227,7 +223,7 @@ export class LiveSession implements Session {
     this.throwIfCut()
     this.#notify = notify
     this.#lastByteMs = this.#tools.clock.monotonicMs()
-    this.#monitor.opened()
+    this.#time.opened()
     this.#tools.onOpened(this)
   }
 
@@ -253,6 +249,11 @@ export class LiveSession implements Session {
     this.#onDrain = listener
   }
 
+  keep<T extends Disposable>(key: symbol, make: () => T, by?: 'session' | 'person'): T {
+    this.throwIfCut()
+    return by === 'person' ? this.#tools.keepForPerson(this, key, make) : this.#kept.keep(key, make)
+  }
+
   countDownstream(bytes: number): void {
     this.#bytesDown += bytes
     this.#lastByteMs = this.#tools.clock.monotonicMs()
@@ -264,17 +265,12 @@ export class LiveSession implements Session {
   }
 
   onCancel(cancel: () => void): Buffer {
-    const key = this.#tools.keepCancel(() => {
-      if (this.#cut === undefined && this.#closing === undefined) cancel()
-    })
-    this.#cancelKeys.push(key)
-    return key
+    return this.#cancels.keep(cancel)
   }
 
   violated({ message, clientMessage, hint = '' }: SallyportError): void {
-    const order = { reason: 'protocol-violation', orderedAtMs: this.#wallMs() } as const
     const words = { message: clientMessage, hint }
-    this.#tools.requestCut(this, { ...order, detail: message.slice(0, detailCharactersMax), words })
+    this.#requestCut('protocol-violation', message.slice(0, detailCharactersMax), undefined, words)
   }
 
   end(reason: EndReason, error?: Error): void {
@@ -291,7 +287,7 @@ export class LiveSession implements Session {
 
   /** First half of a cut. False if the session is cut or closing already. */
   beginCut(order: CutOrder): boolean {
-    if (this.#cut !== undefined || this.#closing !== undefined) return false
+    if (!this.isLive) return false
     const pendingBytes = this.#forwarder.pendingBytes
     // What streams and sockets still hold, beyond what is dropped here, would pass after the cut.
     const isHeld = this.#forwarder.stop() < pendingBytes || this.#sockets.isUpstreamQueued
@@ -303,12 +299,12 @@ export class LiveSession implements Session {
       beganMs: nowMs,
       // An expiry was ordered when the grant ended, however late its timer ran.
       atMonotonicMs:
-        order.reason === 'grant-expired' ? Math.min(nowMs, this.#monitor.endMonotonicMs) : nowMs,
+        order.reason === 'grant-expired' ? Math.min(nowMs, this.#time.endMonotonicMs) : nowMs,
       forwardedBytes: this.#forwarder.forwardedBytes,
     }
     this.#sockets.beginCancels()
     this.#queuedAfterCut = this.#sockets.isDownstreamQueued
-    this.#monitor.stop()
+    this.#time.stop()
     this.#audit.cut(order)
     this.#startFarewell()
     return true
@@ -316,15 +312,7 @@ export class LiveSession implements Session {
 
   /** Second half: the engine says goodbye. */
   announceCut(): void {
-    if (this.#cut === undefined) return
-    const {
-      reason,
-      orderedAtMs,
-      detail,
-      words = cutWords(reason, this.labels, detail),
-    } = this.#cut.order
-    const cut: Cut = { reason, orderedAtMs, ...words }
-    this.#controller.abort(cut)
+    if (this.#cut !== undefined) this.#controller.abort(cutOf(this.#cut.order, this.labels))
   }
 
   #startFarewell(): void {
@@ -352,15 +340,17 @@ export class LiveSession implements Session {
   }
 
   async #closeOnce(): Promise<void> {
-    const { clock, log, forgetCancel } = this.#tools
-    this.#monitor.stop()
+    const { clock, log } = this.#tools
+    this.#time.stop()
     this.#forwarder.stop()
-    for (const key of this.#cancelKeys) forgetCancel(key)
+    this.#cancels.forget()
     const cut = this.#cut
     this.#startFarewell()
     await Promise.race([this.#sockets.settle(), this.#farewellOver.promise])
     this.#farewell?.cancel()
     this.#sockets.destroyAll()
+    this.#kept.dispose()
+    this.#credentials.drop()
 
     const closedMs = clock.monotonicMs()
     const reason = cut?.order.reason ?? this.#end?.reason ?? 'client-closed'
@@ -393,7 +383,7 @@ export class LiveSession implements Session {
       await this.#released.promise
       timer.cancel()
     }
-    this.#isOver = true
+    this.#isEnded = true
     this.#sockets.destroyCancels()
   }
 }

@@ -1,5 +1,7 @@
 import type { Resource } from '../../control/api/resource.ts'
 import type { Level, SshTerms } from '../../protocols/session.ts'
+import { httpTermsOf } from './http-terms.ts'
+import { keepsHttpTerms } from './keeps-http-terms.ts'
 import { sshTermsOf } from './ssh-terms.ts'
 
 /**
@@ -11,7 +13,8 @@ export function isSameWay(before: Resource, after: Resource, level: Level): bool
   return (
     wayOf(before, level) === wayOf(after, level) &&
     keepsTrust(before, after) &&
-    keepsTerms(sshTermsOf(before, level), sshTermsOf(after, level))
+    keepsTerms(sshTermsOf(before, level), sshTermsOf(after, level)) &&
+    keepsHttpTerms(httpTermsOf(before), httpTermsOf(after))
   )
 }
 

@@ -4,6 +4,7 @@ import type { Log } from '../../protocols/engine.ts'
 import type { ActivityId, BlobWriter, SessionLabels } from '../../protocols/session.ts'
 import type { Spool, SpoolSession } from '../audit/spool-types.ts'
 import { closedMeta, type SessionEnd } from './closed-meta.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import type { CutOrder } from './session-parts.ts'
 
 export interface SessionAudit {
@@ -22,13 +23,15 @@ export interface SessionAuditOptions {
   readonly spool: Spool
   readonly spoolSession: SpoolSession
   readonly labels: SessionLabels
+  readonly metrics: Pick<Metrics, 'reported' | 'webSockets'>
   readonly log: Log
 }
 
 export function createSessionAudit(options: SessionAuditOptions): SessionAudit {
-  const { spool, spoolSession, labels, log } = options
+  const { spool, spoolSession, labels, metrics, log } = options
   let isOpened = false
   let statements = 0
+  const webSockets = new Set<ActivityId>()
   return {
     opened() {
       isOpened = true
@@ -36,10 +39,19 @@ export function createSessionAudit(options: SessionAuditOptions): SessionAudit {
     report(activity) {
       const id = spool.appendActivity(spoolSession, activity)
       // 0: the session is cut, nothing was written and nothing passes.
-      if (id > 0) statements += 1
+      if (id <= 0) return id
+      statements += 1
+      metrics.reported(labels.protocol, activity.kind)
+      if (activity.kind === 'websocket') {
+        webSockets.add(id)
+        metrics.webSockets(1)
+      }
       return id
     },
-    settle: (id, outcome) => spool.appendOutcome(spoolSession, id, outcome),
+    settle(id, outcome) {
+      if (webSockets.delete(id)) metrics.webSockets(-1)
+      spool.appendOutcome(spoolSession, id, outcome)
+    },
     spill: () => spool.spill(spoolSession),
     cut({ reason, orderedAtMs, detail }) {
       if (!isOpened) return
@@ -50,6 +62,8 @@ export function createSessionAudit(options: SessionAuditOptions): SessionAudit {
       }
     },
     async closed(end, endRecordings) {
+      metrics.webSockets(-webSockets.size)
+      webSockets.clear()
       try {
         endRecordings()
         if (!isOpened) return

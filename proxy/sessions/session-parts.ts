@@ -8,11 +8,13 @@ import type { Cut, CutReason, EndReason, SessionLabels } from '../../protocols/s
 import type { Forwarder, ForwarderOptions, Spool, SpoolSession } from '../audit/spool-types.ts'
 import type { ControlClock } from '../control-link/control-clock.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import type { Binding } from '../policy/bind-secret.ts'
 import type { SessionRecordings } from '../recordings/session-recordings.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
 import type { CertifySession } from './credentials.ts'
 import type { StartDial } from './dial.ts'
+import type { KeptByPeople } from './kept-by-people.ts'
 import type { LiveSession } from './live-session.ts'
 
 /** Why and when a cut was ordered. */
@@ -46,18 +48,23 @@ export interface SessionTools {
     onFailure: ForwarderOptions['onFailure'],
   ) => Forwarder
   readonly createRecordings: (onDrain: () => void) => SessionRecordings
+  /** `throwIfCut`: throws what a cut means. */
+  readonly createAssertion: (labels: SessionLabels, throwIfCut: () => void) => () => string
   readonly startDial: StartDial
   readonly stores: readonly SecretStore[]
   readonly certifySession: CertifySession
   readonly clock: Clock
   readonly controlClock: ControlClock
   readonly limits: Limits
+  readonly metrics: Pick<Metrics, 'reported' | 'webSockets'>
   readonly log: Log
   /** Orders a cut of this session through the registry. */
   readonly requestCut: (session: LiveSession, order: CutOrder) => void
   /** Keeps a cancel callback under a key, and forgets it. */
   readonly keepCancel: (cancel: () => void) => Buffer
   readonly forgetCancel: (key: Buffer) => void
+  /** As `Session.keep` by person; what the session kept so is let go of once it is closed. */
+  readonly keepForPerson: KeptByPeople['keep']
   readonly onOpened: (session: LiveSession) => void
   readonly onClosed: (session: LiveSession, reason: CutReason | EndReason, cutMs?: number) => void
 }

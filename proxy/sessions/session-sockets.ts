@@ -1,10 +1,11 @@
 /** Every socket of one session, so that its end takes all of them. */
 import type { Socket } from 'node:net'
 import { SallyportError } from '../../protocols/kit/errors.ts'
+import { Roster } from '../../protocols/kit/roster.ts'
 import type { Downstream } from '../../protocols/session.ts'
 import type { Dial } from './dial.ts'
 
-/** Sockets of one session at a time: the main one, cancels, and pools of protocols that have them. */
+/** Sockets of one session at a time: the main one, and cancels. A protocol with a pool has that many more. */
 const dialsMax = 16
 
 export interface SessionSockets {
@@ -34,21 +35,24 @@ export interface SessionSocketsOptions {
   /** Whether the policy lets the secret go to this IP address. */
   readonly allowsPeer: (address: string) => boolean
   readonly resource: string
+  /** Connections that the protocol's pool may have at a time. */
+  readonly pooledMax: number
 }
 
 export function createSessionSockets(options: SessionSocketsOptions): SessionSockets {
   const { first, allowsPeer, resource } = options
+  const socketsMax = dialsMax + options.pooledMax
   const dials = new Set<Dial>([first])
   const cancels = new Set<Dial>()
   let firstIsTaken = false
   let isCut = false
   let isOver = false
-  const downstreams = new Set<Downstream>()
+  const downstreams = new Roster<Downstream>()
   let main: Socket | undefined
 
   function take(downstream: Downstream): () => void {
-    downstreams.add(downstream)
-    const detach = (): void => void downstreams.delete(downstream)
+    const place = downstreams.add(downstream)
+    const detach = (): void => downstreams.remove(place)
     downstream.on('error', () => undefined)
     downstream.once('close', detach)
     if (downstream.destroyed) detach()
@@ -61,8 +65,8 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
       firstIsTaken = true
       return first
     }
-    if (dials.size >= dialsMax) {
-      throw new SallyportError('limit-reached', `a session has at most ${dialsMax} sockets`)
+    if (dials.size >= socketsMax) {
+      throw new SallyportError('limit-reached', `a session has at most ${socketsMax} sockets`)
     }
     const dial = options.dial()
     dials.add(dial)
@@ -103,8 +107,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
     },
     attach: take,
     get isDownstreamQueued() {
-      for (const each of downstreams) if (each.writableLength > 0) return true
-      return false
+      return downstreams.items().some(({ writableLength }) => writableLength > 0)
     },
     get isUpstreamQueued() {
       return (main?.writableLength ?? 0) > 0
@@ -117,7 +120,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
     },
     async settle() {
       const gone: Promise<unknown>[] = [cancelsSettled()]
-      for (const downstream of downstreams) {
+      for (const downstream of downstreams.items()) {
         gone.push(closed(downstream))
         // Unread input would turn the close into a reset, which throws the farewell away.
         downstream.resume()
@@ -127,7 +130,7 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
     },
     destroyAll() {
       isOver = true
-      for (const downstream of downstreams) downstream.destroy()
+      for (const downstream of downstreams.items()) downstream.destroy()
       for (const dial of dials) if (!cancels.has(dial)) dial.destroy()
     },
     destroyCancels() {

@@ -17,7 +17,7 @@ export type Listeners = Readonly<Partial<Record<ProtocolName, Listener>>>
 export interface OpenListenersOptions {
   readonly config: ProxyConfig
   readonly identity: Pick<ProxyIdentity, 'group' | 'domain'>
-  readonly gateFor: (remoteAddress: string) => Gate
+  readonly gateFor: (remoteAddress: string, protocol: ProtocolName) => Gate
   readonly contexts: Tls['contexts']
   readonly view: ControlView
   readonly controlApi: Pick<ControlApi, 'certifyHost'>
@@ -55,6 +55,7 @@ export async function openListeners(options: OpenListenersOptions): Promise<List
         clock,
         limits,
         log,
+        refused: (code) => metrics.refused(protocol, code),
       },
       connections,
       clock,

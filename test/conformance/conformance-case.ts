@@ -2,6 +2,7 @@
 import type { Engine, Host } from '../../protocols/engine.ts'
 import type { Upstream } from '../../protocols/session.ts'
 import type { EngineServer } from '../fakes/engine-server.ts'
+import type { FakeGateOptions } from '../fakes/gate.ts'
 import type { TestCertificates } from '../fakes/tls.ts'
 
 /** A server of the engine's protocol that logs everybody in and misbehaves on demand. */
@@ -36,6 +37,8 @@ export interface ConformanceCase {
   readonly engine: Engine
   /** What the gate says of the upstream, beside its address. */
   readonly upstream?: Pick<Upstream, 'ssh'>
+  /** Terms of its resources, and the level of its sessions. */
+  readonly gate?: Pick<FakeGateOptions, 'http' | 'level'>
   readonly hostKeys?: Host['hostKeys']
   readonly startUpstream: () => Promise<FaultyUpstream>
   /** Behaviours of the upstream that must end a session, or its login, without harm. */

@@ -6,6 +6,7 @@ import type { Limits } from '../../protocols/kit/limits.ts'
 import type { EngineServer } from '../fakes/engine-server.ts'
 import type { FakeGate } from '../fakes/gate.ts'
 import { domain, secret, startRealPostgres, startSite } from '../fakes/postgres-site.ts'
+import { httpDriver } from './http-driver.ts'
 import { sshDriver } from './ssh-driver.ts'
 
 /** What the suite needs to know of a protocol. Everything else it must be able to say in the words of the contract. */
@@ -136,4 +137,8 @@ export function exchange(port: number, bytes: Buffer, tls = false): Promise<stri
 }
 
 /** One for each protocol that there is: the compiler asks for it. */
-export const drivers: Readonly<Record<ProtocolName, Driver>> = { postgres, ssh: sshDriver }
+export const drivers: Readonly<Record<ProtocolName, Driver>> = {
+  postgres,
+  ssh: sshDriver,
+  http: httpDriver,
+}

@@ -2,12 +2,13 @@
 import { randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { protocolNames } from '../../protocols/activity.ts'
 import { engines } from '../../protocols/index.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { eventually } from '../fakes/postgres-site.ts'
 import { drivers, exchange, type OpenClient, type Resource, type Served } from './drivers.ts'
 
-describe.each(Object.keys(drivers) as (keyof typeof drivers)[])('the %s engine', (name) => {
+describe.each(protocolNames)('the %s engine', (name) => {
   let resource: Resource
   let served: Served
   beforeAll(async () => {
@@ -57,7 +58,8 @@ describe.each(Object.keys(drivers) as (keyof typeof drivers)[])('the %s engine',
   test('has dropped the credential before the client is in, and never shows it', async () => {
     const client = await served.open()
     const [session] = served.gate.sessions
-    expect(() => session!.secret.reveal()).toThrow('dropped')
+    expect(session!.lent).not.toEqual([])
+    for (const loan of session!.lent) expect(() => loan.reveal()).toThrow('dropped')
     const answer = await client.say('hello')
     session!.cut()
     expect(answer + (await client.ended)).not.toContain(resource.secret)

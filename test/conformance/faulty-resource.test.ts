@@ -3,15 +3,17 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { engines } from '../../protocols/index.ts'
 import { startEngineServer, type EngineServer } from '../fakes/engine-server.ts'
 import { createFakeGate, type FakeGate } from '../fakes/gate.ts'
-import { makeCertificates, type TestCertificates } from '../fakes/tls.ts'
+import { copyCertificates, type TestCertificates } from '../fakes/tls.ts'
 import { eventually } from '../fakes/postgres-site.ts'
 import type { ConformanceCase, ConformanceClient, FaultyUpstream } from './conformance-case.ts'
+import { httpCase } from './http-case.ts'
 import { postgresCase } from './postgres-case.ts'
 import { sshCase } from './ssh-case.ts'
 
-const cases: Record<keyof typeof engines, ConformanceCase> = {
+const cases: Readonly<Record<keyof typeof engines, ConformanceCase>> = {
   postgres: postgresCase,
   ssh: sshCase,
+  http: httpCase,
 }
 const domain = 'access.localhost'
 const secret = 'nobody may read this'
@@ -25,8 +27,8 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
   const connect = (): Promise<ConformanceClient> => engineCase.connect(server, certificates)
   const session = () => gate.sessions[0]!
 
-  beforeAll(() => {
-    certificates = makeCertificates(domain)
+  beforeAll(async () => {
+    certificates = await copyCertificates(domain)
   })
   afterAll(() => {
     certificates.remove()
@@ -40,6 +42,7 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
       },
       account: 'the-account',
       secret,
+      ...engineCase.gate,
     })
     server = await startEngineServer({
       engine: engineCase.engine,
@@ -58,7 +61,7 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
       for (const record of gate.records) expect(record.outcomes).toHaveLength(1)
       expect(JSON.stringify(server.logged)).not.toContain(secret)
       for (const each of gate.sessions) {
-        if (each.borrowed) expect(() => each.secret.reveal()).toThrow('dropped')
+        for (const loan of each.lent) expect(() => loan.reveal()).toThrow('dropped')
       }
       await server.close()
       await upstream.close()
@@ -133,7 +136,7 @@ describe.each(Object.entries(cases))('the %s engine', (_name, engineCase) => {
     upstream.behaviour = fault
     await expect(client.run('the statement')).rejects.toThrow()
     await eventually(() => client.closed && upstream.open === 0)
-    expect(session().ended).toBeDefined()
+    await eventually(() => session().ended !== undefined)
   })
 
   test('a client that does not read holds the resource back', async () => {

@@ -135,6 +135,7 @@ export async function makeHome(
     validForMs?: number
     proxyPort?: number
     sshPort?: number
+    httpPort?: number
     proxyHost?: string
   } = {},
 ): Promise<string> {
@@ -164,6 +165,7 @@ export async function makeHome(
     proxyPorts: {
       postgres: options.proxyPort ?? 6432,
       ...(options.sshPort === undefined ? {} : { ssh: options.sshPort }),
+      ...(options.httpPort === undefined ? {} : { http: options.httpPort }),
     },
   }
   write('config.json', JSON.stringify(config))

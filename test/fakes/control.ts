@@ -134,6 +134,8 @@ export async function createFakeControl() {
             const missed = events.slice(message.cursor)
             tell({ kind: 'events', position: events.length, events: missed })
             void beat().then(again)
+          } else if (message.kind === 'time') {
+            tell({ ...message, controlTimeMs: clock.wallMs() })
           } else if (message.kind === 'confirm') {
             const common = {
               requestId: message.requestId,

@@ -4,6 +4,7 @@ import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { createSecureContext } from 'node:tls'
 import type { Engine, Gate, Host, Log } from '../../protocols/engine.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
+import type { ErrorCode } from '../../protocols/kit/errors.ts'
 import { defaultLimits, type Limits } from '../../protocols/kit/limits.ts'
 import type { TestCertificates } from './tls.ts'
 
@@ -16,6 +17,8 @@ export interface EngineServer {
   /** Rejections of `serve`, which must not happen. */
   readonly crashes: unknown[]
   readonly handshakesDone: number
+  /** Codes that the engine counted as refused. */
+  readonly refused: readonly ErrorCode[]
   close(): Promise<void>
 }
 
@@ -30,6 +33,7 @@ export async function startEngineServer(options: {
   const { engine, gate, certificates, domain } = options
   const logged: EngineServer['logged'] = []
   const crashes: unknown[] = []
+  const refused: ErrorCode[] = []
   const sockets = new Set<Socket>()
   let serving = 0
   let handshakesDone = 0
@@ -59,6 +63,8 @@ export async function startEngineServer(options: {
     tlsContext: (name) =>
       name === undefined || name === domain || name.endsWith(`.${domain}`) ? context : undefined,
     hostKeys: (name) => options.hostKeys?.(name) ?? Promise.resolve(undefined),
+    refused: (code) => void refused.push(code),
+    handshakeWaits: () => {},
     handshakeDone: () => {
       handshakesDone++
     },
@@ -85,6 +91,7 @@ export async function startEngineServer(options: {
     domain,
     logged,
     crashes,
+    refused,
     get serving() {
       return serving
     },

@@ -18,11 +18,14 @@ import type { Arrival, Gate, Identity } from '../../protocols/engine.ts'
 import { ByteWriter } from '../../protocols/kit/byte-writer.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import { Secret } from '../../protocols/kit/secret.ts'
+import { levels } from '../../protocols/session.ts'
 import type {
   Cut,
   CutReason,
   Downstream,
   EndReason,
+  HttpTerms,
+  Level,
   RecordedFrom,
   Recording,
   RecordingHeader,
@@ -50,15 +53,18 @@ export interface FakeRecording {
   ended: boolean
 }
 
-export interface FakeSession extends Session {
+type Moving = 'isOver' | 'expiresAtMs' | 'warning'
+
+export interface FakeSession extends Omit<Session, Moving> {
   readonly arrival: Arrival
   readonly records: FakeRecord[]
   readonly blobs: ReadonlyMap<string, Buffer>
   readonly recordings: FakeRecording[]
+  /** While true every write to a recording says that it is full. */
+  recordingsFull: boolean
   readonly ended: { reason: EndReason; error?: Error } | undefined
-  readonly secret: Secret<string>
-  /** It was asked for its credential. */
-  readonly borrowed: boolean
+  /** What it was asked for and gave, in order: each loan is a secret of its own, as a store's are. */
+  readonly lent: readonly Secret<string>[]
   readonly isOpen: boolean
   readonly closed: Promise<void>
   /** Bytes that `forward` let go. */
@@ -66,6 +72,9 @@ export interface FakeSession extends Session {
   readonly downstreamBytes: number
   cut(reason?: CutReason, message?: string, hint?: string): void
   notify(line: string): void
+  isOver: boolean
+  expiresAtMs: number
+  warning: string | undefined
 }
 
 export interface FakeGate extends Gate {
@@ -80,6 +89,10 @@ export interface FakeGate extends Gate {
   commitsHeld: boolean
   /** Replaced to refuse keys and certificates of SSH. */
   identifies: Gate['identify']
+  /** What all sessions keep by person: there is one person, at one resource. */
+  readonly keptByPeople: Map<symbol, Disposable>
+  /** Replaced to have grants of other levels; for who wants no level. */
+  levelCovering: ((need: Level) => Level | undefined) | undefined
   /** Replaced to refuse. */
   refuse: ((arrival: Arrival) => SallyportError | undefined) | undefined
 }
@@ -90,6 +103,9 @@ export interface FakeGateOptions {
   secret: string
   farewellMs?: number
   ssh?: SshTerms
+  http?: HttpTerms
+  /** Of every session; `read` by default. */
+  level?: Level
   certify?: Session['certify']
   signIn?: Gate['signIn']
   queueBytesMax?: number
@@ -99,11 +115,14 @@ export interface FakeGateOptions {
 
 export function createFakeGate(options: FakeGateOptions): FakeGate {
   const cancels = new Map<string, () => void>()
+  const leases = new FakeLeases()
   const gate: FakeGate = {
     sessions: [],
     arrivals: [],
     cancels: [],
     refuse: undefined,
+    keptByPeople: new Map(),
+    levelCovering: undefined,
     commitsHeld: false,
     get records() {
       return gate.sessions.flatMap((session) => session.records)
@@ -125,6 +144,41 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
       gate.sessions.push(session)
       return Promise.resolve(session)
     },
+    lease(arrival) {
+      const refusal = gate.refuse?.(arrival)
+      if (refusal !== undefined) {
+        gate.arrivals.push(arrival)
+        return Promise.reject(refusal)
+      }
+      const same = gate.sessions.find(
+        (session) =>
+          !session.signal.aborted &&
+          leases.isHeld(session) &&
+          isSameEvidence(session.arrival, arrival) &&
+          session.arrival.resource === arrival.resource &&
+          session.arrival.wanted === arrival.wanted,
+      )
+      if (same !== undefined) {
+        gate.arrivals.push(arrival)
+        return Promise.resolve(leases.take(same))
+      }
+      return gate.admit(arrival).then((session) => leases.take(session as FakeSession))
+    },
+    browsers: {
+      begin: ({ resource, level, port }) =>
+        Promise.resolve({
+          url: `https://control.example.com/apps/open?visit=${resource}.${level}.${port}`,
+          binding: new Secret(fakeBinding),
+        }),
+      finish({ code, binding, resource }) {
+        if (code.reveal() !== fakeCode || binding.reveal() !== fakeBinding) {
+          return Promise.reject(new SallyportError('evidence-invalid', 'another code or browser'))
+        }
+        const cookie = new Secret(`session-at-${resource}`)
+        return Promise.resolve({ cookie, expiresAtMs: Date.now() + 3_600_000 })
+      },
+      signOutUrl: 'https://control.example.com/sign-out',
+    },
     identifies: () => Promise.resolve(fakeIdentity()),
     identify: (evidence, remoteAddress) => gate.identifies(evidence, remoteAddress),
     recognises: () => Promise.resolve(true),
@@ -137,6 +191,56 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
     },
   }
   return gate
+}
+
+/** Counted, as the real one has them; a session ends with its last lease, at once. */
+class FakeLeases {
+  readonly #open = new Map<FakeSession, Set<(target: Writable | undefined) => void>>()
+  readonly #counts = new Map<FakeSession, number>()
+
+  isHeld(session: FakeSession): boolean {
+    return (this.#counts.get(session) ?? 0) > 0
+  }
+
+  take(session: FakeSession): Session {
+    const drains = this.#open.get(session) ?? new Set()
+    this.#open.set(session, drains)
+    this.#counts.set(session, (this.#counts.get(session) ?? 0) + 1)
+    session.onDrain((target) => {
+      for (const drain of drains) drain(target)
+    })
+    let own: ((target: Writable | undefined) => void) | undefined
+    let given: Promise<void> | undefined
+    const giveBack = async (): Promise<void> => {
+      if (own !== undefined) drains.delete(own)
+      const left = this.#counts.get(session)! - 1
+      this.#counts.set(session, left)
+      if (left === 0) await session[Symbol.asyncDispose]()
+    }
+    const lease: Pick<Session, 'onDrain' | typeof Symbol.asyncDispose> = {
+      onDrain(listener) {
+        if (own !== undefined) drains.delete(own)
+        own = listener
+        drains.add(listener)
+      },
+      [Symbol.asyncDispose]: () => (given ??= giveBack()),
+    }
+    return Object.assign(Object.create(session) as Session, lease)
+  }
+}
+
+/** What the console sends a browser back with, and what a browser keeps meanwhile. */
+export const fakeCode = 'c'.repeat(43)
+const fakeBinding = 'b'.repeat(43)
+
+function isSameEvidence({ evidence: one }: Arrival, { evidence: other }: Arrival): boolean {
+  if (one.kind === 'bearer' && other.kind === 'bearer') {
+    return one.token.reveal() === other.token.reveal()
+  }
+  if (one.kind === 'browser-session' && other.kind === 'browser-session') {
+    return one.cookie.reveal() === other.cookie.reveal()
+  }
+  return one.kind === 'client-certificate' && other.kind === 'client-certificate'
 }
 
 export function fakeIdentity(
@@ -152,19 +256,21 @@ function createFakeSession(
   arrival: Arrival,
   options: FakeGateOptions,
   cancels: Map<string, () => void>,
-  gate: Pick<FakeGate, 'commitsHeld'>,
+  gate: Pick<FakeGate, 'commitsHeld' | 'keptByPeople' | 'levelCovering'>,
 ): FakeSession {
   const { upstream } = options
   const abort = new AbortController()
   const sockets = new Set<Pick<Downstream, 'destroy'>>()
   const recordings: FakeRecording[] = []
+  let recordingsFull = false
   const records: FakeRecord[] = []
   const byId = new Map<number, FakeRecord>()
   const blobs = new Map<string, Buffer>()
-  const secret = new Secret(options.secret)
+  const lent: Secret<string>[] = []
   const batch = new ByteWriter(64 * 1024)
   const fields = new FieldWriter(batch)
   const closed = Promise.withResolvers<void>()
+  const kept = new Map<symbol, Disposable>()
   let nextId = 1
   let queue: { target: Writable | undefined; chunk: Buffer; run: (() => void) | undefined }[] = []
   let queuedBytes = 0
@@ -177,7 +283,6 @@ function createFakeSession(
   let downstreamBytes = 0
   let end: { reason: EndReason; error?: Error } | undefined
   let opened = false
-  let borrowed = false
   let disposing: Promise<void> | undefined
   let ownKey = ''
 
@@ -273,7 +378,7 @@ function createFakeSession(
     arrival,
     records,
     blobs,
-    secret,
+    lent,
     closed: closed.promise,
     upstream,
     signal: abort.signal,
@@ -285,7 +390,7 @@ function createFakeSession(
       personEmail: 'dev@example.test',
       resource: arrival.resource ?? '',
       protocol: arrival.protocol,
-      level: 'read',
+      level: levels.find((level) => level === arrival.wanted) ?? options.level ?? 'read',
       expiresAtMs: Number.MAX_SAFE_INTEGER,
     },
     get ended() {
@@ -305,13 +410,10 @@ function createFakeSession(
       firstDial = undefined
       return dialled
     },
-    get borrowed() {
-      return borrowed
-    },
-    borrow(of = 'resource') {
-      borrowed = true
-      const given = of === 'resource' ? secret : new Secret(options.secret)
-      return Promise.resolve({ account: options.account, secret: given })
+    borrow() {
+      const secret = new Secret(options.secret)
+      lent.push(secret)
+      return Promise.resolve({ account: options.account, secret })
     },
     attach(downstream) {
       sockets.add(downstream)
@@ -319,7 +421,26 @@ function createFakeSession(
       return () => sockets.delete(downstream)
     },
     recordings,
+    get recordingsFull() {
+      return recordingsFull
+    },
+    set recordingsFull(isFull) {
+      recordingsFull = isFull
+      if (!isFull) onDrain?.(undefined)
+    },
     ...(options.ssh === undefined ? {} : { ssh: options.ssh }),
+    ...(options.http === undefined ? {} : { http: options.http }),
+    keep<T extends Disposable>(key: symbol, make: () => T, by?: 'session' | 'person'): T {
+      const things = by === 'person' ? gate.keptByPeople : kept
+      const found = things.get(key) ?? make()
+      things.set(key, found)
+      return found as T
+    },
+    isOver: false,
+    expiresAtMs: Number.MAX_SAFE_INTEGER,
+    warning: undefined,
+    levelCovering: (need) => (arrival.wanted === '' ? gate.levelCovering?.(need) : undefined),
+    assertion: () => 'fake.assertion.signed',
     certify: (...given) => options.certify?.(...given) ?? Promise.resolve(undefined),
     record(kind, header) {
       const made: FakeRecording = { kind, header, parts: [], ended: false }
@@ -327,7 +448,7 @@ function createFakeSession(
       const recording: Recording = {
         write(from, bytes) {
           made.parts.push({ from, bytes: Buffer.from(bytes) })
-          return true
+          return !recordingsFull
         },
         resize: (columns, rows) => void made.parts.push({ columns, rows }),
         mark: (mark) => void made.parts.push({ mark }),
@@ -393,12 +514,16 @@ function createFakeSession(
       abort.abort(cut)
       setTimeout(destroyAll, options.farewellMs ?? 100)
     },
-    notify: (line) => show?.(line),
+    notify(line) {
+      session.warning = line
+      show?.(line)
+    },
     [Symbol.asyncDispose]() {
       disposing ??= Promise.resolve().then(() => {
         flush()
         cancels.delete(ownKey)
         destroyAll()
+        for (const each of kept.values()) each[Symbol.dispose]()
         closed.resolve()
       })
       return disposing

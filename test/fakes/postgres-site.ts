@@ -10,7 +10,7 @@ import type { UpstreamTlsMode } from '../../protocols/session.ts'
 import { createPostgres, freePort } from '../integration/postgres-server.ts'
 import { startEngineServer, type EngineServer } from './engine-server.ts'
 import { createFakeGate, type FakeGate, type FakeGateOptions } from './gate.ts'
-import { makeCertificates, type TestCertificates } from './tls.ts'
+import { copyCertificates, type TestCertificates } from './tls.ts'
 
 export interface RealPostgres {
   readonly port: number
@@ -26,7 +26,7 @@ export const secret = 'correct horse battery'
 
 /** Accounts: `app_account` (SCRAM), `md5_account`, `clear_account`, all with the same password and all rights. */
 export async function startRealPostgres(): Promise<RealPostgres> {
-  const certificates = makeCertificates(domain)
+  const certificates = await copyCertificates(domain)
   const directory = mkdtempSync(join(tmpdir(), 'sallyport-pg-'))
   chmodSync(directory, 0o711)
   const port = await freePort()

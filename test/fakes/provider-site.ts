@@ -6,6 +6,7 @@ import {
   type DevelopmentAccount,
   type DevelopmentProvider,
   type DevelopmentProviderOptions,
+  type SigningJwk,
 } from '../../deploy/demo/development-provider.ts'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -23,6 +24,8 @@ export interface ProviderSite {
   claimsOf: ((claims: Record<string, unknown>) => Record<string, unknown>) | undefined
   /** Opens a link and signs in; returns the page (or the loopback address) it ends at. */
   signIn(url: string, email: string): Promise<Page>
+  /** What it signs with now. */
+  keys(): readonly SigningJwk[]
   stop(): Promise<void>
   /** On the same port; `newKeys`: with others than before. */
   start(newKeys?: boolean): Promise<void>
@@ -90,6 +93,7 @@ export async function startProviderSite(
       const account = accounts.find((one) => one.email === email) ?? { email, password: 'wrong' }
       return signInAt(authorityPem, url, account)
     },
+    keys: () => keys,
     async stop() {
       await running?.close()
       running = undefined

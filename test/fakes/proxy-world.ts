@@ -1,5 +1,6 @@
 /** A gate with everything behind it real but control, the disk, the certificates and the resource. */
 import { generateKeyPairSync } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
@@ -19,12 +20,21 @@ import { createControlClock } from '../../proxy/control-link/control-clock.ts'
 import { createGate } from '../../proxy/gate.ts'
 import { createControlView } from '../../proxy/grants/control-view.ts'
 import { createFreshness } from '../../proxy/grants/freshness.ts'
+import { loadAssertionKeys } from '../../proxy/identity/assertion-keys.ts'
+import { createBrowserSessions } from '../../proxy/identity/browser-sessions.ts'
 import { createIdentification } from '../../proxy/identity/identification.ts'
 import { createIdentities } from '../../proxy/identity/identities.ts'
-import { createIdentify, revokedError, type Identity } from '../../proxy/identity/identify.ts'
+import {
+  createIdentify,
+  revokedError,
+  type Identify,
+  type Identity,
+} from '../../proxy/identity/identify.ts'
 import { limitIdentify } from '../../proxy/identity/limit-identify.ts'
 import { createSignIns } from '../../proxy/identity/sign-in.ts'
-import { createRedeem } from '../../proxy/identity/redeem.ts'
+import { createRecheck } from '../../proxy/identity/recheck.ts'
+import { createRedeemApiToken } from '../../proxy/identity/redeem-api-token.ts'
+import { createRedeem, firstToRedeem } from '../../proxy/identity/redeem.ts'
 import type { Policy } from '../../proxy/policy/policy.ts'
 import { createAuthorise } from '../../proxy/sessions/authorise.ts'
 import type { CertifySession } from '../../proxy/sessions/credentials.ts'
@@ -32,6 +42,8 @@ import { createCancelKeys } from '../../proxy/sessions/cancel-keys.ts'
 import { createSessions } from '../../proxy/sessions/create-session.ts'
 import type { DialTarget, StartDial } from '../../proxy/sessions/dial.ts'
 import { followView } from '../../proxy/sessions/follow-view.ts'
+import { createLeases } from '../../proxy/sessions/leases.ts'
+import { levelCovering, newestGrantOf } from '../../proxy/sessions/newest-grant.ts'
 import { createRegistry } from '../../proxy/sessions/registry.ts'
 import { watchOutage } from '../../proxy/sessions/watch-outage.ts'
 import { createTestClock } from '../test-clock.ts'
@@ -206,6 +218,8 @@ export async function createProxyWorld(options: WorldOptions) {
     cut() {},
     admitted() {},
     identified() {},
+    reported() {},
+    webSockets() {},
     refused: (_protocol: string, code: string) => void refused.push({ code }),
   }
   const cancelKeys = createCancelKeys(clock, silentLog)
@@ -227,6 +241,8 @@ export async function createProxyWorld(options: WorldOptions) {
     }),
   )
   const fetched: string[] = []
+  mkdirSync(options.stateDirectory, { recursive: true })
+  const assertionKeys = loadAssertionKeys(options.stateDirectory)
   const shared = {
     spool,
     registry,
@@ -241,6 +257,7 @@ export async function createProxyWorld(options: WorldOptions) {
     ...shared,
     createForwarder,
     cancelKeys,
+    ...{ domain: 'access.test', assertionSigner: assertionKeys },
     certifySession: (question) => control.certify(question),
     stores: [
       {
@@ -274,29 +291,39 @@ export async function createProxyWorld(options: WorldOptions) {
     controlClock,
     limits,
   })
-  const identification = createIdentification({ ...shared, identify, identities, signIns, view })
+  const identification = createIdentification({
+    ...{ ...shared, identify, identities, signIns, view },
+    protocol: 'ssh',
+  })
+  const issuedAtMs = clock.wallMs() - 1_000
+  const identifyByName: Identify = (evidence, remoteAddress) => {
+    if (evidence.kind === 'ssh-key' || evidence.kind === 'identity') {
+      return identify(evidence, remoteAddress)
+    }
+    if (evidence.kind !== 'client-certificate') {
+      throw new SallyportError('evidence-missing', 'none')
+    }
+    const [personId = '', endsAtMs] = evidence.certificate.toString().split(' until ')
+    const identity: Identity = {
+      ...{ personId, email: 'dev@example.test', kind: 'certificate', serial: 'abc1', issuedAtMs },
+      ...(endsAtMs === undefined ? {} : { expiresAtMs: Number(endsAtMs) }),
+    }
+    const objection = view.certificateObjection(identity)
+    if (objection !== undefined) throw revokedError(objection, identity)
+    return identity
+  }
+  const asking = { domain: 'access.test', ask, clock }
+  const scope = { realm: 'default', group: 'default', domain: 'access.test' }
+  const browserSessions = createBrowserSessions({ ...scope, view, controlClock })
   const gate = createGate({
     ...shared,
     domain: 'access.test',
-    identify(evidence, remoteAddress): Identity {
-      if (evidence.kind === 'ssh-key' || evidence.kind === 'identity') {
-        return identify(evidence, remoteAddress)
-      }
-      if (evidence.kind !== 'client-certificate') {
-        throw new SallyportError('evidence-missing', 'none')
-      }
-      const identity: Identity = {
-        personId: evidence.certificate.toString(),
-        email: 'dev@example.test',
-        kind: 'certificate',
-        serial: 'abc1',
-        issuedAtMs: clock.wallMs() - 1_000,
-      }
-      const objection = view.certificateObjection(identity)
-      if (objection !== undefined) throw revokedError(objection, identity)
-      return identity
-    },
-    redeem: createRedeem({ domain: 'access.test', ask, clock }),
+    identify: identifyByName,
+    redeem: firstToRedeem(
+      browserSessions.redeem,
+      createRedeemApiToken(asking),
+      createRedeem(asking),
+    ),
     authorise: createAuthorise({
       ...shared,
       realm: 'default',
@@ -308,6 +335,13 @@ export async function createProxyWorld(options: WorldOptions) {
       createSession,
     }),
     isDraining: () => isDraining,
+  })
+
+  const leases = createLeases({
+    ...{ ...shared, domain: 'access.test', gate },
+    recheck: createRecheck({ identify: identifyByName, browserSessions, view, controlClock }),
+    newestGrant: (...of) => newestGrantOf(view, controlClock, ...of),
+    levelCovering: (...of) => levelCovering(view, controlClock, ...of),
   })
 
   const claims = (changes: Partial<GrantClaims> = {}): GrantClaims => ({
@@ -383,6 +417,8 @@ export async function createProxyWorld(options: WorldOptions) {
     cancelKeys,
     fetched,
     gate,
+    leases,
+    assertionKeys,
     identities,
     identification,
     signIns,
@@ -390,6 +426,7 @@ export async function createProxyWorld(options: WorldOptions) {
     lease,
     feed,
     admit,
+    arrival,
     confirmGrant,
     stopWatching,
     drainNow: () => (isDraining = true),

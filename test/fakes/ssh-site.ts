@@ -13,7 +13,7 @@ import { ranToEnd, type Ran } from '../ran-to-end.ts'
 import { startEngineServer, type EngineServer } from './engine-server.ts'
 import { createFakeGate, type FakeGate, type FakeGateOptions } from './gate.ts'
 import { certifyWith, makeKey, publicKeyBlob, type SshdSite } from './sshd-site.ts'
-import { makeCertificates, type TestCertificates } from './tls.ts'
+import { copyCertificates, type TestCertificates } from './tls.ts'
 
 export const domain = 'access.localhost'
 
@@ -53,7 +53,7 @@ export async function startSshSite(
   } = {},
 ): Promise<SshSite> {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-ssh-'))
-  const certificates = options.certificates ?? makeCertificates(domain)
+  const certificates = options.certificates ?? (await copyCertificates(domain))
   for (const name of ['id', 'host-ca']) makeKey(folder, name)
   const gate = createFakeGate({
     upstream: {

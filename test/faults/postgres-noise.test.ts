@@ -9,7 +9,7 @@ import { startEngineServer, type EngineServer } from '../fakes/engine-server.ts'
 import { createFakeGate, type FakeGate } from '../fakes/gate.ts'
 import { startFakePostgres, type FakePostgres } from '../fakes/postgres-upstream.ts'
 import { eventually } from '../fakes/postgres-site.ts'
-import { makeCertificates, type TestCertificates } from '../fakes/tls.ts'
+import { copyCertificates, type TestCertificates } from '../fakes/tls.ts'
 import { client, server as backend, wireUp } from '../unit/postgres/messages.ts'
 
 const isLong = process.env['SALLYPORT_LONG'] === '1'
@@ -23,7 +23,7 @@ let gate: FakeGate
 let server: EngineServer
 
 beforeAll(async () => {
-  certificates = makeCertificates(domain)
+  certificates = await copyCertificates(domain)
   upstream = await startFakePostgres()
   gate = createFakeGate({
     upstream: { host: '127.0.0.1', port: upstream.port, serverName: 'x', tls: 'disable' },

@@ -1,5 +1,6 @@
 /** One-time tokens through a real proxy with real clients: what each client sees, and that a token is good for one. */
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -81,16 +82,21 @@ function hostsFile(): string {
   return file
 }
 
+/** Java's words to run `Connect`, which is compiled once: run as a source file it would be at each start. */
+function javaWords(): string[] {
+  const classes = join(stack.directory, 'classes')
+  if (!existsSync(classes)) execFileSync('javac', ['-d', classes, 'test/clients/Connect.java'])
+  const path = `${classes}:/usr/share/java/postgresql.jar`
+  // A start is all that there is to it.
+  return ['-XX:TieredStopAtLevel=1', `-Djdk.net.hosts.file=${hostsFile()}`, '-cp', path, 'Connect']
+}
+
 /** For the driver of Java: its own file of hosts, and a key as it reads them. */
 function jdbc(...properties: string[]) {
   const url = `jdbc:postgresql://${host}:${stack.proxyPort}/${stackDatabase}`
   return run(
     'java',
-    [
-      `-Djdk.net.hosts.file=${hostsFile()}`,
-      ...['-cp', '/usr/share/java/postgresql.jar', 'test/clients/Connect.java', url],
-      ...['sslmode=verify-full', `sslrootcert=${stack.caFile}`, ...properties],
-    ],
+    [...javaWords(), url, ...['sslmode=verify-full', `sslrootcert=${stack.caFile}`, ...properties]],
     {},
   )
 }
@@ -175,8 +181,7 @@ describe('clients with a certificate see nothing of it', () => {
     const byJava = await run(
       'java',
       [
-        `-Djdk.net.hosts.file=${hostsFile()}`,
-        ...['-cp', '/usr/share/java/postgresql.jar', 'test/clients/Connect.java'],
+        ...javaWords(),
         ...[`jdbc:postgresql://?service=${stackResource}`, user, `PGDBNAME=${stackDatabase}`],
       ],
       environment,

@@ -120,6 +120,12 @@ describe.each(['embedded', 'postgres'] as const)('the feed over the %s store', (
     expect(lease).toMatchObject({ proxyId: proxy.joined.proxyId, position: beat.position })
     expect(Math.abs(lease.issuedAtMs - systemClock.wallMs())).toBeLessThan(10_000)
     await client.next('heartbeat', (message) => message !== beat)
+    // Between the question and its answer, by its own clock.
+    const askedMs = systemClock.wallMs()
+    client.send({ kind: 'time', requestId: 7 })
+    const { controlTimeMs } = await client.next('time', ({ requestId }) => requestId === 7)
+    expect(controlTimeMs).toBeGreaterThanOrEqual(askedMs)
+    expect(controlTimeMs).toBeLessThanOrEqual(systemClock.wallMs())
   })
 
   test('what changes arrives in order, signed, and only for the group', async () => {

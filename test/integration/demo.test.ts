@@ -21,7 +21,11 @@ const readyShape = z.strictObject({
   caFile: z.string(),
   proxy: z.strictObject({
     host: z.literal('127.0.0.1'),
-    ports: z.strictObject({ postgres: z.int().positive(), ssh: z.int().positive() }),
+    ports: z.strictObject({
+      postgres: z.int().positive(),
+      ssh: z.int().positive(),
+      http: z.int().positive(),
+    }),
   }),
   people: z.array(
     z.strictObject({ email: z.email(), password: z.string().min(8), home: z.string() }),
@@ -119,6 +123,12 @@ describe('the demo', () => {
         protocol: 'ssh',
         hostname: 'web1.access.localhost',
         levels: ['read', 'admin'],
+      },
+      {
+        name: 'wiki',
+        protocol: 'http',
+        hostname: 'wiki.access.localhost',
+        levels: ['read', 'write', 'delete', 'admin'],
       },
     ])
     expect(demo.printed()).toContain('sally connect orders-db')

@@ -35,7 +35,7 @@ async function withSite(
     expect(site.server.crashes).toEqual([])
     expect(JSON.stringify(site.server.logged)).not.toContain(secret)
     for (const session of site.gate.sessions) {
-      if (session.borrowed) expect(() => session.secret.reveal()).toThrow('dropped')
+      for (const loan of session.lent) expect(() => loan.reveal()).toThrow('dropped')
     }
   } finally {
     await site.close()

@@ -1,6 +1,6 @@
 /** Control in this process over either engine, with people of each role and a proxy. */
 import { mkdtempSync, rmSync } from 'node:fs'
-import { request } from 'node:https'
+import { Agent, request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createKeyAndRequest } from '../../certs/request.ts'
@@ -39,7 +39,7 @@ export interface RunningSite {
   readonly running: RunningControl
   readonly admin: ApiClient
   readonly options: ControlOptions
-  /** Moves control's wall clock, and nothing else. */
+  /** Moves control's clock, and nothing else. */
   readonly clock: ShiftedClock
   /** With a certificate that the admin issued. */
   addPerson(email: string, roles: Role[], groups?: string[]): Promise<TestPerson>
@@ -68,12 +68,15 @@ export interface RawAnswer {
 /** The system's clock, with a wall that can be moved. */
 export interface ShiftedClock extends Clock {
   shiftMs: number
+  /** Of the monotonic side: what counts calls by the minute sees so much time pass. Timers run as they did. */
+  passedMs: number
 }
 export function createShiftedClock(): ShiftedClock {
   const clock: ShiftedClock = {
     shiftMs: 0,
+    passedMs: 0,
     wallMs: () => systemClock.wallMs() + clock.shiftMs,
-    monotonicMs: () => systemClock.monotonicMs(),
+    monotonicMs: () => systemClock.monotonicMs() + clock.passedMs,
     startTimer: (delayMs, run) => systemClock.startTimer(delayMs, run),
   }
   return clock
@@ -108,6 +111,16 @@ export async function startTestControl(
     const api = createApiClient({ baseUrl: running.url, authorityPem, ...caller })
     opened.push(api)
     return api
+  }
+  // A handshake costs more than most answers.
+  const agents = new Map<string, Agent>()
+  const agentOf = ({ certificatePem: cert, privateKeyPem: key }: TestCaller): Agent => {
+    const name = `${cert} ${key}`
+    const known = agents.get(name)
+    if (known !== undefined) return known
+    const agent = new Agent({ keepAlive: true, ca: authorityPem, cert, key })
+    agents.set(name, agent)
+    return agent
   }
   return {
     running,
@@ -154,9 +167,10 @@ export async function startTestControl(
       return { joined, ...caller, api: open(caller) }
     },
     ask: (caller, method, path, body, headers) =>
-      ask({ baseUrl: running.url, authorityPem, caller, method, path, body, headers }),
+      ask({ baseUrl: running.url, agent: agentOf(caller), method, path, body, headers }),
     async close() {
       for (const api of opened) api.close()
+      for (const agent of agents.values()) agent.destroy()
       await running.close(1_000)
       rmSync(directory, { recursive: true, force: true })
     },
@@ -188,8 +202,7 @@ export async function signIn(
 
 interface Question {
   readonly baseUrl: string
-  readonly authorityPem: string
-  readonly caller: TestCaller
+  readonly agent: Agent
   readonly method: string
   readonly path: string
   readonly body: unknown
@@ -197,20 +210,22 @@ interface Question {
 }
 
 function ask(question: Question): Promise<RawAnswer> {
-  const { baseUrl, authorityPem, caller, method, path, body, headers } = question
+  const { baseUrl, agent, method, path, body, headers } = question
   const isRaw = Buffer.isBuffer(body) || typeof body === 'string'
   const bytes = body === undefined ? undefined : isRaw ? body : JSON.stringify(body)
   return new Promise((resolve, reject) => {
     const outgoing = request(
       new URL(path, baseUrl),
       {
-        method,
-        agent: false,
-        ca: authorityPem,
-        ...(caller.certificatePem === undefined ? {} : { cert: caller.certificatePem }),
-        ...(caller.privateKeyPem === undefined ? {} : { key: caller.privateKeyPem }),
+        ...{ method, agent },
         headers: {
-          ...(bytes === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(bytes === undefined
+            ? {}
+            : {
+                'content-type': 'application/json',
+                // Node says no length of a DELETE by itself, and what follows would be read as another request.
+                'content-length': Buffer.byteLength(bytes),
+              }),
           ...headers,
         },
       },

@@ -43,7 +43,8 @@ beforeAll(async () => {
   elsewhere = open(other)
 })
 afterEach(async () => {
-  // Attempts that a test left open count against the next one's.
+  // Attempts that a test left open count against the next one's, and so does how many it began in this minute.
+  site.clock.passedMs += 60_000
   await site.running.stores.state.query('delete from login_attempts')
   provider.claims = {}
   provider.userinfo = {}
@@ -72,6 +73,10 @@ function settings(more: Partial<LoginSettings> = {}): LoginSettings {
     ...more,
   }
 }
+
+/** Of a realm of its own, with other settings. */
+const another = async (more: Partial<LoginSettings>): Promise<RunningSite> =>
+  startTestControl({ login: settings(more), databaseUrl: await server.createDatabase() })
 
 function open(at: RunningSite): ApiClient {
   const authorityPem = at.running.control.keys.authorities.control.certificatePem
@@ -270,7 +275,7 @@ describe('other people’s addresses', () => {
   test('a verified address takes a local person over only where the operator allows it', async () => {
     provider.claims = { sub: 'thief', email: 'Victim@Example.test' }
     await expect(signIn()).rejects.toMatchObject(refused)
-    const linking = await startTestControl({ login: settings({ linkByEmail: true }) })
+    const linking = await another({ linkByEmail: true })
     const api = open(linking)
     try {
       const local = await linking.addPerson('victim@example.test', ['admin'])
@@ -288,7 +293,7 @@ describe('other people’s addresses', () => {
   test('roles follow groups where the operator says so, and only there', async () => {
     provider.claims = { sub: 'climber', email: 'climber@example.test', groups: ['ops', 'admin'] }
     expect(await signIn()).toMatchObject({ person: { roles: ['engineer'] } })
-    const mapping = await startTestControl({ login: settings({ adminGroups: ['ops'] }) })
+    const mapping = await another({ adminGroups: ['ops'] })
     const api = open(mapping)
     try {
       expect(await signIn(api)).toMatchObject({ person: { roles: ['engineer', 'admin'] } })
@@ -316,7 +321,7 @@ describe('a provider that leaves claims out', () => {
       hint: expect.stringMatching(/--oidc-missing-groups-mean-none/) as string,
     })
     const more = { trustUnmarkedEmails: true, missingGroupsMeanNone: true, adminGroups: ['ops'] }
-    const trusting = await startTestControl({ login: settings(more) })
+    const trusting = await another(more)
     const api = open(trusting)
     try {
       for (const email_verified of [false, 'no', 'false', null, 0]) {
@@ -371,7 +376,7 @@ describe('a provider that talks nonsense', () => {
   test.each(at)('%s', async (path) => {
     // Its discovery was not done yet, and what fails is not remembered.
     const fresh = path.startsWith('/.well-known')
-    const control = fresh ? await startTestControl({ login: settings() }) : undefined
+    const control = fresh ? await another({}) : undefined
     const api = control === undefined ? anyone : open(control)
     const answers: ((response: ServerResponse) => void)[] = [
       (response) => json(response, 500, { error: 'x' }),
@@ -416,7 +421,7 @@ describe('a provider that talks nonsense', () => {
 })
 
 test('without a provider, signing in is refused clearly and everything else works', async () => {
-  const plain = await startTestControl()
+  const plain = await startTestControl({ databaseUrl: await server.createDatabase() })
   const api = open(plain)
   try {
     await expect(beginDevice(api)).rejects.toMatchObject({

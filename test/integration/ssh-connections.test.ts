@@ -83,7 +83,7 @@ describe.skipIf(process.getuid?.() !== 0)('a signal that the client sends', () =
 })
 
 describe('signs of life', () => {
-  test('are given to a client that asks for them, and asked of one that is silent', async () => {
+  test.concurrent('are given to a client that asks for them, and asked of one that is silent', async () => {
     const asks = ['-o', 'ServerAliveInterval=1', '-o', 'ServerAliveCountMax=2']
     // Past what would end either side: two questions of the client's, four of ours.
     const line = `sleep ${(keepaliveMs / 1_000) * 6}; echo alive`
@@ -95,7 +95,7 @@ describe('signs of life', () => {
     }
   })
 
-  test('that do not come end the session: of the client', async () => {
+  test.concurrent('that do not come end the session: of the client', async () => {
     const person = await stack.person('silent')
     await stack.grant(person)
     const peer = await signedIn(person)

@@ -32,7 +32,7 @@ async function withSite(
   for (const session of site.gate.sessions) {
     await session.closed
     for (const record of session.records) expect(record.outcomes).toHaveLength(1)
-    if (session.borrowed) expect(() => session.secret.reveal()).toThrow('dropped')
+    for (const loan of session.lent) expect(() => loan.reveal()).toThrow('dropped')
   }
 }
 
@@ -228,7 +228,7 @@ describe('the way to the resource', () => {
       },
       async (site) => {
         expect(await site.ssh([site.direct, 'true'])).toMatchObject({ code: 0, err: '' })
-        expect(site.gate.sessions[0]!.borrowed).toBe(false)
+        expect(site.gate.sessions[0]!.lent).toEqual([])
       },
     ))
 
@@ -255,7 +255,7 @@ describe('the way to the resource', () => {
     withSite({ gate: upstream({ hostKeys: [sshd.hostAuthority] }) }, async (site) => {
       const ran = await failing(site)
       expect(ran.err).toContain('does not prove to be the host')
-      expect(site.gate.sessions[0]!.borrowed).toBe(false)
+      expect(site.gate.sessions[0]!.lent).toEqual([])
     }))
 
   test('a host certificate of the authority counts, if it names the host', async () => {
@@ -285,6 +285,8 @@ describe('the way to the resource', () => {
       const ran = await site.ssh([site.jumped, 'cat'], sent)
       expect(ran.err).toBe('')
       expect(ran.out.equals(sent)).toBe(true)
+      // The bastion's and the resource's; both are dropped, as every loan is.
+      expect(site.gate.sessions[0]!.lent).toHaveLength(2)
     })
   })
 

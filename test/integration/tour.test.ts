@@ -89,6 +89,7 @@ test('every part says what it should', async () => {
     /waiting for 1 more yes of leads[^]*your turn[^]*error: [^]*hint: [^]*lead[^]*approved: dev@example\.test has write[^]*UPDATE 1/,
     /select count\(\*\) from orders[^]*pg_sleep/,
     /approved: dev@example\.test has read on web1[^]*you are viewer[^]*access\.log[^]*you are viewer/,
+    /approved: dev@example\.test has read on wiki[^]*"who": "dev@example\.test"[^]*"detail":"this needs level write, and you have read"[^]*POST \/pages[^]*GET \/api\/echo/,
     /it waits for 2 more yes of leads[^]*your yes is counted[^]*1 more yes of leads[^]*approved: dev@example\.test has delete/,
     /(given back: [^]*){3}error: you have no live grant on "orders-db"\nhint: ask for it \(approved at once\): sally request orders-db --level read/,
     /dev@example\.test +orders-db +read[^]*select name, email from customers[^]*request\.approved[^]*/,

@@ -63,6 +63,16 @@ export function complaintsAboutImports(files: readonly SourceFile[]): string[] {
 const closedToProtocols =
   /^node:(?:fs|child_process|dns|http|https|http2|dgram|worker_threads)(?:\/|$)/
 
+/** Of modules that dial as well as serve: the names that dial. */
+const dialling: Readonly<Record<string, RegExp>> = {
+  'node:net': /\b(?:connect|createConnection)\b/,
+  'node:http': /\b(?:request|get|Agent|globalAgent)\b/,
+  'node:http2': /\bconnect\b/,
+}
+/** What speaks HTTP uses Node's; its clients are given sockets of the session, each in one place. */
+const servesItself = /^protocols\/http\/.*\|node:http2?$/
+const givenSockets = new Set(['protocols/http/upstream/http2.ts|node:http2'])
+
 /** Modules with which a protocol could get around its session. */
 export function complaintsAboutProtocolPowers(files: readonly SourceFile[]): string[] {
   return files
@@ -72,8 +82,10 @@ export function complaintsAboutProtocolPowers(files: readonly SourceFile[]): str
         .filter(
           ({ specifier, names, typeOnly }) =>
             !typeOnly &&
-            (closedToProtocols.test(specifier) ||
-              (specifier === 'node:net' && /\b(?:connect|createConnection)\b/.test(names))),
+            !givenSockets.has(`${file.path}|${specifier}`) &&
+            ((closedToProtocols.test(specifier) &&
+              !servesItself.test(`${file.path}|${specifier}`)) ||
+              dialling[specifier]?.test(names) === true),
         )
         .map(({ specifier }) => `${file.path}: a protocol may not use ${specifier}`),
     )

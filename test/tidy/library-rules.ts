@@ -6,7 +6,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   ssh2: ['protocols/ssh/', 'deploy/demo/stand-in/'],
   'pg-protocol': ['protocols/postgres/', 'control/store/'],
   mysql2: ['protocols/mysql/'],
-  'http-proxy': ['protocols/http/'],
+  undici: ['protocols/http/'],
   'openid-client': ['control/login/'],
   '@peculiar/x509': ['certs/'],
   'reflect-metadata': ['certs/'],
@@ -15,8 +15,9 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   fastify: ['control/'],
   commander: ['control/cli/'],
   // Grants, leases, checkpoints: signed in control, verified in the proxy, the shapes between them in control/api/.
-  jose: ['control/', 'proxy/'],
-  ws: ['control/', 'proxy/'],
+  // And in the demo's app, which believes identities as an app of yours would.
+  jose: ['control/', 'proxy/', 'deploy/demo/'],
+  ws: ['control/', 'proxy/', 'deploy/demo/'],
   yaml: ['control/', 'proxy/'],
   // In control only for its rate limit, which must be bounded too.
   'lru-cache': ['proxy/', 'control/server/'],

@@ -150,7 +150,7 @@ describe('verifySegments', () => {
         expect(report.ok, `${use} character ${at}`).toBe(false)
       }
     }
-  })
+  }, 60_000)
 
   test('a cut at every batch and every byte of a segment is reported', async () => {
     for (const [index, segment] of bundle.entries()) {

@@ -80,7 +80,7 @@ export interface SessionOpenedMeta {
   /** Of the certificate; a connect token's or login's id, or a key's fingerprint, where `evidence` says so. */
   certificateSerial: string
   /** What the person was identified by; absent (of older proxies): a certificate. */
-  evidence?: 'certificate' | 'token' | 'key' | 'login'
+  evidence?: 'certificate' | 'token' | 'key' | 'login' | 'browser' | 'api-token'
   attributes: Record<string, string>
   retention: string
   durability: 'written' | 'synced'

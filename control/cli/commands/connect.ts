@@ -2,9 +2,11 @@ import { Option, type Command } from 'commander'
 import { SallyportError } from '../../../protocols/kit/errors.ts'
 import type { ApiClient } from '../../api/client.ts'
 import { resourceName, type Level } from '../../api/names.ts'
+import { protocolNames } from '../../api/activity.ts'
 import type { ResourceView } from '../../api/shapes.ts'
 import { refuseExpiredCertificate } from '../certificate-end.ts'
 import type { Cli } from '../cli.ts'
+import { curlOptions, quietOptions, urlOf } from '../curl-invocation.ts'
 import { findProgram } from '../find-program.ts'
 import { readHome, type Home } from '../home.ts'
 import { isOutage } from '../is-outage.ts'
@@ -26,8 +28,8 @@ type Client = ResourceView['protocol']
 
 /** A program, and what it is told. */
 interface Invocation {
-  readonly program: string
-  readonly words: readonly string[]
+  readonly program: keyof typeof installed
+  readonly commandLine: readonly string[]
   readonly environment: Readonly<Record<string, string>>
   /** Inherited variables that would lead elsewhere. */
   readonly removed: readonly string[]
@@ -37,32 +39,36 @@ interface Invocation {
 export function declareConnect(command: Command, cli: Cli): void {
   command
     .argument('<resource>', 'name of the resource')
-    .argument('[arguments...]', 'after --: passed on to psql or ssh as they are')
+    .argument('[arguments...]', 'after --: passed on to psql, ssh or curl as they are')
     .addOption(levelOption('which of your grants to use; the newest if left out'))
     .option('--dbname <name>', 'database; by default the resource’s tag "database"')
     .addOption(
       new Option('--protocol <protocol>', 'what it speaks, where control cannot be asked').choices([
         'postgres',
         'ssh',
+        'http',
       ]),
     )
     .addHelpText(
       'after',
       '\nWith --json the command and its environment are printed instead of run.' +
-        '\nThe exit code is the one of psql or ssh.\n\nExamples:' +
+        '\nThe exit code is the one of psql, ssh or curl.\n\nExamples:' +
         "\n  sally connect orders-db\n  sally connect orders-db --level write -- -c 'select 1'" +
-        '\n  sally connect web1 --level admin\n  sally connect web1 -- -L 8080:localhost:80 uptime',
+        '\n  sally connect web1 --level admin\n  sally connect web1 -- -L 8080:localhost:80 uptime' +
+        '\n  sally connect wiki -- /api/echo -d x=1',
     )
     .action(async (name: string, passedOn: string[], options: ConnectOptions): Promise<void> => {
       const home = readHome(cli.environment)
       refuseExpiredCertificate(home, cli.clock)
       const resource = readResourceName(name, home)
       const known = await askControl(cli, home, resource, options.level)
-      const { program, words, environment, removed } =
-        clientOf(home, known, options) === 'ssh'
-          ? invokeSsh(home, resource, known, options)
-          : invokePsql(home, resource, known, options)
-      const commandLine = [...words, ...passedOn]
+      const client = clientOf(home, known, options)
+      if (known === undefined && options.protocol === undefined) {
+        cli.note(cli.paintNote(`taking it for ${client}; --protocol says otherwise`, 'yellow'))
+      }
+      const invoke = invocations[client]
+      const target = { resource, known, passedOn, options }
+      const { program, commandLine, environment, removed } = invoke(home, target)
       if (cli.json) {
         cli.answer({ command: [program, ...commandLine], env: environment }, () => '')
         return
@@ -76,37 +82,58 @@ export function declareConnect(command: Command, cli: Cli): void {
 
 /** Control knows; without it, who asked, or a home that knows one protocol only. */
 function clientOf(home: Home, known: ResourceView | undefined, options: ConnectOptions): Client {
-  const { postgres, ssh } = home.config.proxyPorts
-  const usual = postgres === undefined && ssh !== undefined ? 'ssh' : 'postgres'
+  const [usual = 'postgres'] = protocolNames.filter((name) => home.config.proxyPorts[name])
   return known?.protocol ?? options.protocol ?? usual
 }
 
-function invokePsql(
-  home: Home,
-  resource: string,
-  known: ResourceView | undefined,
-  { level, dbname }: ConnectOptions,
-): Invocation {
+interface Target {
+  readonly resource: string
+  readonly known: ResourceView | undefined
+  /** What the client is told by the person. */
+  readonly passedOn: readonly string[]
+  readonly options: ConnectOptions
+}
+
+const invocations: Readonly<Record<Client, (home: Home, target: Target) => Invocation>> = {
+  postgres: invokePsql,
+  ssh: invokeSsh,
+  http: invokeCurl,
+}
+
+function invokePsql(home: Home, { resource, known, passedOn, options }: Target): Invocation {
+  const { level, dbname } = options
   const database = dbname ?? known?.tags['database']
   const target = { resource, hostname: known?.hostname, level, database }
   const environment = psqlEnvironment(home, target)
-  return { program: 'psql', words: [], environment, removed: variablesRemoved }
+  return { program: 'psql', commandLine: passedOn, environment, removed: variablesRemoved }
 }
 
-function invokeSsh(
-  home: Home,
-  resource: string,
-  known: ResourceView | undefined,
-  { level, dbname }: ConnectOptions,
-): Invocation {
-  if (dbname !== undefined) {
-    throw new SallyportError('usage', '--dbname for an SSH resource', {
-      clientMessage: `${resource} is reached by SSH and has no databases`,
-      hint: `leave --dbname out: sally connect ${resource}`,
-    })
-  }
+function invokeSsh(home: Home, { resource, known, passedOn, options }: Target): Invocation {
+  const { level } = options
+  refuseDatabase(options, resource, 'SSH')
   const words = sshArguments(home, { resource, hostname: known?.hostname, level })
-  return { program: 'ssh', words, environment: {}, removed: [] }
+  return { program: 'ssh', commandLine: [...words, ...passedOn], environment: {}, removed: [] }
+}
+
+/** A first argument that is a path is the app's; without one it is its front page. */
+function invokeCurl(home: Home, { resource, known, passedOn, options }: Target): Invocation {
+  refuseDatabase(options, resource, 'HTTP')
+  const hostname = known?.hostname ?? `${resource}.${home.config.domain}`
+  const [first, ...rest] = passedOn
+  const isPath = first?.startsWith('/') === true
+  const url = urlOf(home, hostname, isPath ? first : '/')
+  const level = options.level === undefined ? [] : ['--header', `Sallyport-Level: ${options.level}`]
+  const words = [...curlOptions(home, [url]), ...quietOptions(passedOn), ...level, url.href]
+  const commandLine = [...words, ...(isPath ? rest : passedOn)]
+  return { program: 'curl', commandLine, environment: {}, removed: [] }
+}
+
+function refuseDatabase({ dbname }: ConnectOptions, resource: string, protocol: string): void {
+  if (dbname === undefined) return
+  throw new SallyportError('usage', `--dbname for a resource of ${protocol}`, {
+    clientMessage: `${resource} is reached by ${protocol} and has no databases`,
+    hint: `leave --dbname out: sally connect ${resource}`,
+  })
 }
 
 /** A host name of the home's domain is as good as the name in front of it. */
@@ -166,10 +193,11 @@ const installed = {
     mac: 'brew install libpq && brew link --force libpq',
   },
   ssh: { debian: 'openssh-client', mac: 'brew install openssh' },
+  curl: { debian: 'curl', mac: 'brew install curl' },
 } as const
 
-function throwMissing(program: string): never {
-  const { debian, mac } = program === 'ssh' ? installed.ssh : installed.psql
+function throwMissing(program: Invocation['program']): never {
+  const { debian, mac } = installed[program]
   throw new SallyportError('client-missing', `${program} is not on PATH`, {
     clientMessage: `${program} is not installed (it is not on PATH)`,
     hint:

@@ -4,7 +4,8 @@ import type { Check } from '../doctor/check.ts'
 import { failed } from '../doctor/check.ts'
 import { checkControl } from '../doctor/check-control.ts'
 import { checkCertificate, checkHomeFiles } from '../doctor/check-home.ts'
-import { checkNames, checkProxy } from '../doctor/check-proxy.ts'
+import { checkCurl } from '../doctor/check-curl.ts'
+import { checkHttps, checkNames, checkProxy } from '../doctor/check-proxy.ts'
 import { checkPsql } from '../doctor/check-psql.ts'
 import { checkSsh } from '../doctor/check-ssh.ts'
 import { exitCodes } from '../exit-codes.ts'
@@ -34,14 +35,16 @@ async function checkAll(cli: Cli): Promise<Check[]> {
   } catch (error) {
     return [failed('home', error, signInHint), await psql]
   }
-  const [control, proxy, names, ssh] = await Promise.all([
+  const [control, proxy, https, names, ssh] = await Promise.all([
     checkControl(home, cli.clock),
     checkProxy(home),
+    checkHttps(home),
     checkNames(home),
     checkSsh(home, cli.clock, cli.environment),
   ])
+  const curl = checkCurl(home, cli.environment)
   const local = [...checkHomeFiles(files), checkCertificate(home, cli.clock)]
-  return [...local, ...control, proxy, names, await psql, ...ssh]
+  return [...local, ...control, proxy, ...https, names, await psql, ...curl, ...ssh]
 }
 
 const styles = { ok: 'green', warn: 'yellow', fail: 'red' } as const

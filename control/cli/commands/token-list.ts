@@ -61,7 +61,14 @@ function showTokens(cli: Cli, tokens: readonly TokenView[]): string {
       token.scope ?? `connect${token.level === null ? '' : `, ${token.level}`}`,
       { text: token.state, style: token.state === 'live' ? 'green' : 'dim' },
       relativeTime(token.revokedAtMs ?? token.expiresAtMs, nowMs),
-      token.usedAtMs === null ? 'never' : relativeTime(token.usedAtMs, nowMs),
+      lastUse(token, nowMs),
     ]),
   )
+}
+
+/** Of an API token control keeps the hour only: "18m ago" may be before it was made. */
+function lastUse({ kind, usedAtMs }: TokenView, nowMs: number): string {
+  if (usedAtMs === null) return 'never'
+  const isOfThisHour = kind === 'api' && nowMs - usedAtMs < 3_600_000
+  return isOfThisHour ? 'this hour' : relativeTime(usedAtMs, nowMs)
 }

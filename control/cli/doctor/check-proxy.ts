@@ -13,27 +13,42 @@ const sslRequest = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])
 /** Any name of the domain must do: the proxy's certificate is for all of them. */
 const probeName = 'sally-doctor'
 
-/** That the proxy's port answers, speaks TLS, and shows a certificate for the domain's names. */
+/** That the proxy's port for PostgreSQL answers, speaks TLS, and shows a certificate for the domain's names. */
 export async function checkProxy(home: Home): Promise<Check> {
+  const port = home.config.proxyPorts.postgres
+  if (port !== undefined) return checkPort('proxy', home, port, askForTls)
+  const mend = `add "proxyPorts" to ${home.files.config}`
+  return warn('proxy', 'the home names no port for postgres', mend)
+}
+
+/** The same of its port for web apps. Nothing where the home knows of none. */
+export async function checkHttps(home: Home): Promise<Check[]> {
+  const port = home.config.proxyPorts.http
+  return port === undefined ? [] : [await checkPort('HTTPS proxy', home, port)]
+}
+
+async function askForTls(socket: Socket, at: string, signal: AbortSignal): Promise<void> {
+  socket.write(sslRequest)
+  const [answer] = (await once(socket, 'data', { signal })) as [Buffer]
+  if (answer.toString('latin1') !== 'S') throw new Error(`${at} does not offer TLS`)
+}
+
+/** `greet`: what its protocol wants before TLS. */
+async function checkPort(
+  name: string,
+  home: Home,
+  port: number,
+  greet?: (socket: Socket, at: string, signal: AbortSignal) => Promise<void>,
+): Promise<Check> {
   const { config } = home
   const host = config.proxyHost ?? `${probeName}.${config.domain}`
-  const port = config.proxyPorts.postgres
-  const name = 'proxy'
-  if (port === undefined)
-    return warn(
-      name,
-      'the home names no port for postgres',
-      `add "proxyPorts" to ${home.files.config}`,
-    )
   const at = `${host}:${port}`
   let socket: Socket | undefined
   const deadline = startDeadline(systemClock, answerMs)
   const { signal } = deadline
   try {
     socket = await openSocket(host, port, signal)
-    socket.write(sslRequest)
-    const [answer] = (await once(socket, 'data', { signal })) as [Buffer]
-    if (answer.toString('latin1') !== 'S') throw new Error(`${at} does not offer TLS`)
+    await greet?.(socket, at, signal)
     const secure = connectTls({
       socket,
       servername: `${probeName}.${config.domain}`,

@@ -39,8 +39,8 @@ afterAll(async () => {
   rmSync(scratch, { recursive: true, force: true })
 })
 
-/** SSLRequest, S, TLS: what the engine of PostgreSQL does at first. */
-async function startProxy(domain: string): Promise<Server> {
+/** SSLRequest, S, TLS: what the engine of PostgreSQL does at first; the one of HTTP begins with TLS. */
+async function startProxy(domain: string, begins?: 'tls'): Promise<Server> {
   const { privateKeyPem, requestPem } = await createKeyAndRequest()
   const { certificatePem } = await issueServerCertificate(api.proxies, {
     requestPem,
@@ -50,14 +50,25 @@ async function startProxy(domain: string): Promise<Server> {
   })
   const server = createServer((socket) => {
     socket.on('error', () => undefined)
-    socket.once('data', () => {
-      socket.write('S')
+    const speakTls = (): void => {
       const secure = new TLSSocket(socket, {
         isServer: true,
         key: privateKeyPem,
         cert: certificatePem,
       })
       secure.on('error', () => undefined)
+    }
+    if (begins === 'tls') {
+      speakTls()
+      return
+    }
+    socket.once('data', (question: Buffer) => {
+      if (question[0] !== 0) {
+        socket.destroy()
+        return
+      }
+      socket.write('S')
+      speakTls()
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -151,6 +162,31 @@ test.each<[string, () => void | Promise<void>, Record<string, string>]>([
   const failed = Object.values(states).includes('fail')
   expect(result).toMatchObject({ ok: !failed, code: failed ? 1 : 0 })
   for (const { state, mend } of result.checks) if (state !== 'ok') expect(mend).toBeTruthy()
+})
+
+test('the port for web apps, where the home knows one', async () => {
+  const https = await startProxy('access.localhost', 'tls')
+  try {
+    const other = portOf(https)
+    home = await makeHome(api, join(scratch, 'home-https'), {
+      ...{ proxyPort: portOf(proxy), httpPort: other },
+    })
+    const good = await doctor()
+    expect(statesOf(good)).toMatchObject({ proxy: 'ok', 'HTTPS proxy': 'ok', curl: 'ok' })
+    // Browsers do without it.
+    const bare = await doctor({ PATH: scratch })
+    expect(bare.checks.find(({ name }) => name === 'curl')).toMatchObject({
+      ...{ state: 'warn', mend: expect.stringContaining('install curl') },
+    })
+    // Where PostgreSQL is spoken, no TLS begins.
+    const config = changed(`"http":${other}`, `"http":${portOf(proxy)}`)
+    writeFileSync(join(home, 'config.json'), config)
+    expect(statesOf(await doctor())).toMatchObject({ proxy: 'ok', 'HTTPS proxy': 'fail' })
+    writeFileSync(join(home, 'config.json'), config.replace(/"http":\d+/, '"http":1'))
+    expect(statesOf(await doctor())).toMatchObject({ proxy: 'ok', 'HTTPS proxy': 'fail' })
+  } finally {
+    https.close()
+  }
 })
 
 test('no home, and no psql', async () => {

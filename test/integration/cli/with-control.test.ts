@@ -46,7 +46,7 @@ test('whoami, resources, doctor', async () => {
   })
   expect(await human('dev', 'resources')).toContain('orders-db')
   const seen = await json<Page<ResourceView>>('dev', 'resources')
-  expect(seen.items.map(({ name }) => name)).toEqual(['orders-db', 'web1'])
+  expect(seen.items.map(({ name }) => name)).toEqual(['orders-db', 'web1', 'wiki'])
   expect(seen.items[0]).not.toHaveProperty('definition')
   expect((await json<Page<ResourceView>>('admin', 'resources')).items[0]).toHaveProperty(
     'definition',

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { InvalidInput } from '../../../control/api/problem.ts'
 import { readResourcesFile } from '../../../control/cli/read-resources-file.ts'
@@ -25,6 +26,20 @@ function issuesOf(text: string): string[] {
 test('a good file is read, with its defaults', () => {
   const { resources } = readResourcesFile(good, 'resources.yaml')
   expect(resources).toMatchObject([{ name: 'orders-db', group: 'default', tags: {} }])
+})
+
+test('what the README says of apps is a good file', () => {
+  const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+  const [, chapter = ''] = readme.split('\n## Web apps and APIs\n')
+  const [, yaml = ''] = /```yaml\n([^]*?)```/.exec(chapter) ?? []
+  const [app] = readResourcesFile(yaml, 'README.md').resources
+  // The limits there are the defaults.
+  const { resources } = readResourcesFile(yaml.replace(/ {6}limits:[^]*/, ''), 'README.md')
+  expect(app?.http?.limits).toEqual(resources[0]?.http?.limits)
+  expect(app?.http?.recording).toEqual(
+    readResourcesFile(yaml.replace(/ {6}recording:.*/, ''), 'README.md').resources[0]?.http
+      ?.recording,
+  )
 })
 
 describe('mistakes are named with their line and column', () => {

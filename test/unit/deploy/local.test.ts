@@ -94,6 +94,7 @@ describe('options', () => {
       adminEmail: 'x@example.com',
       control: { host: '::', port: 1 },
       postgres: { host: '127.0.0.1', port: 5_432 },
+      http: { host: '127.0.0.1', port: 9_443 },
     })
     expect(() => readStartOptions([], {})).toThrow('--domain is missing')
     expect(() => readStartOptions(['--postgres', '5432'], environment)).toThrow('must look like')

@@ -83,7 +83,7 @@ describe('supervisor', () => {
       script,
       `import { createSupervisor } from ${JSON.stringify(supervisorModule)}
        import { systemClock as clock } from ${JSON.stringify(clockModule)}
-       import { existsSync, writeFileSync, readFileSync } from 'node:fs'
+       import { existsSync, renameSync, writeFileSync, readFileSync } from 'node:fs'
        const supervisor = createSupervisor({ clock, announce: () => {} })
        await supervisor.start({ name: 'child', command: ${JSON.stringify(child.command)}, logFile: ${JSON.stringify(child.logFile)},
          ready: () => existsSync(${JSON.stringify(ready)}), stopMs: 1000 })
@@ -91,7 +91,8 @@ describe('supervisor', () => {
          logFile: ${JSON.stringify(child.logFile)}, ready: () => readFileSync(\`/proc/\${supervisor.pid('guarded')}/task/\${supervisor.pid('guarded')}/children\`, 'utf8') !== '', stopMs: 1000 })
        const guardPid = supervisor.pid('guarded')
        const inner = readFileSync(\`/proc/\${guardPid}/task/\${guardPid}/children\`, 'utf8').trim()
-       writeFileSync(${JSON.stringify(join(directory, 'pids'))}, [supervisor.pid('child'), guardPid, inner].join(' '))
+       writeFileSync(${JSON.stringify(join(directory, 'pids.new'))}, [supervisor.pid('child'), guardPid, inner].join(' '))
+       renameSync(${JSON.stringify(join(directory, 'pids.new'))}, ${JSON.stringify(join(directory, 'pids'))})
        setInterval(() => {}, 1000)`,
     )
     const supervising = spawn(process.execPath, [script], { stdio: 'ignore' })

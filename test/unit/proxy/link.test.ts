@@ -28,7 +28,12 @@ let control: ControlLink | undefined
 let identity: ProxyIdentity
 let url: string
 /** Connections of the proxy, and what came over each. */
-const connections: { socket: WebSocket; messages: ToControl[]; serial: string }[] = []
+const connections: {
+  socket: WebSocket
+  messages: ToControl[]
+  times: number[]
+  serial: string
+}[] = []
 /** What control does with an upgrade; a status refuses it. */
 let refuseWith = 0
 
@@ -85,10 +90,17 @@ beforeEach(async () => {
     }
     sockets.handleUpgrade(request, socket, head, (accepted) => {
       const { serialNumber } = (request.socket as TLSSocket).getPeerCertificate()
-      const connection = { socket: accepted, messages: [] as ToControl[], serial: serialNumber }
-      accepted.on('message', (data: Buffer) =>
-        connection.messages.push(toControl.parse(JSON.parse(data.toString()))),
-      )
+      const connection = {
+        socket: accepted,
+        messages: [] as ToControl[],
+        times: [] as number[],
+        serial: serialNumber,
+      }
+      accepted.on('message', (data: Buffer) => {
+        const message = toControl.parse(JSON.parse(data.toString()))
+        if (message.kind === 'time') connection.times.push(message.requestId)
+        else connection.messages.push(message)
+      })
       connections.push(connection)
     })
   })
@@ -218,6 +230,39 @@ describe('the link to control', () => {
     expect(controlClock.skewMs()).toBeGreaterThan(50_000)
     say(connections[1], welcome())
     await until(() => Math.abs(controlClock.skewMs()) < 5_000)
+  })
+
+  it('asks what time it is, and takes a late answer for no wrong clock', async () => {
+    const { controlClock } = await open()
+    await until(() => connections[0]?.messages.length === 1)
+    const { times } = connections[0]!
+    expect(times).toEqual([])
+    say(connections[0], welcome())
+    await until(() => times.length === 1)
+    const time = (requestId: number, aheadMs: number): void =>
+      say(connections[0], {
+        ...{ kind: 'time', requestId },
+        controlTimeMs: systemClock.wallMs() + aheadMs,
+      })
+    say(connections[0], { kind: 'events', position: 1, events: [keys] })
+    const claims = { realm: 'default', proxyId, position: 1, issuedAtMs: systemClock.wallMs() }
+    const lease = await signToken('lease', claims, signing.key)
+    const controlTimeMs = systemClock.wallMs() - 60_000
+    const beat = (): void =>
+      say(connections[0], { kind: 'heartbeat', controlTimeMs, position: 1, lease })
+    // What nobody asked bounds nothing from above.
+    time(99, -60_000)
+    time(times[0]!, 0)
+    beat()
+    await until(() => times.length === 2)
+    expect(Math.abs(controlClock.skewMs())).toBeLessThan(1_000)
+    // One question at a time.
+    beat()
+    time(times[1]!, -60_000)
+    await until(() => controlClock.skewMs() < -50_000)
+    expect(times).toHaveLength(2)
+    beat()
+    await until(() => times.length === 3)
   })
 
   it('asks and is answered; silence and a lost link are unreachable, a denial is not', async () => {

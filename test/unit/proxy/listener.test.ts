@@ -58,6 +58,7 @@ async function setUp(limits: Partial<Limits>, serve?: Engine['serve']): Promise<
       clock,
       limits: all,
       log: silentLog,
+      refused() {},
     },
     connections,
     clock,
@@ -94,6 +95,54 @@ describe('a listener', () => {
     await expect.poll(() => served.length).toBe(3)
     for (const { connection } of served) connection.destroy()
     await expect.poll(() => connections.open + connections.handshakes).toBe(0)
+  })
+
+  it.each<[string, Partial<Limits>]>([
+    ['handshakes per address', { handshakesPerAddressMax: 2 }],
+    ['handshakes', { handshakesMax: 2 }],
+    ['connections', { connectionsMax: 2 }],
+  ])(
+    'ends the oldest connection on which nobody was admitted for a new one at its limit of %s',
+    async (_name, limits) => {
+      const { listener, connections, served, refused, clock } = await setUp(limits)
+      const first = client(listener.port).resume()
+      await expect.poll(() => served.length).toBe(1)
+      client(listener.port)
+      await expect.poll(() => served.length).toBe(2)
+      const [one, other] = served
+      // The older of the two is still amid its handshake.
+      other!.host.handshakeWaits(other!.connection)
+      await closed(first.destroy())
+      await expect.poll(() => connections.open).toBe(1)
+      client(listener.port)
+      await expect.poll(() => served.length).toBe(3)
+      expect(other!.connection.destroyed).toBe(false)
+      client(listener.port)
+      await expect.poll(() => served.length).toBe(4)
+      expect(other!.connection.destroyed).toBe(true)
+      expect(served.slice(2).map(({ connection }) => connection.destroyed)).toEqual([false, false])
+      expect(connections).toMatchObject({ open: 2, handshakes: 2 })
+      expect([one!.connection.destroyed, refused]).toEqual([true, []])
+      // Where nobody waits, the new one is refused as ever.
+      await closed(client(listener.port).resume())
+      expect(refused).toEqual(['limit-reached'])
+      expect(clock.pendingTimers).toBe(2)
+    },
+  )
+
+  it('leaves the time of a connection that waits to its engine, and an admitted one its place', async () => {
+    const { listener, connections, served, clock } = await setUp({ handshakesPerAddressMax: 1 })
+    client(listener.port)
+    await expect.poll(() => served.length).toBe(1)
+    const { host, connection } = served[0]!
+    host.handshakeWaits(connection)
+    clock.advance(60_000)
+    expect(connections.handshakes).toBe(1)
+    host.handshakeDone(connection)
+    client(listener.port)
+    await expect.poll(() => served.length).toBe(2)
+    expect(connection.destroyed).toBe(false)
+    expect(connections).toMatchObject({ open: 2, handshakes: 1 })
   })
 
   it('holds its limit of connections', async () => {

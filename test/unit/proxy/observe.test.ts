@@ -37,7 +37,7 @@ describe('the log', () => {
 })
 
 const metrics = createMetrics({
-  sessions: () => ({ postgres: 3, ssh: 0 }),
+  sessions: () => ({ postgres: 3, ssh: 0, http: 0 }),
   connections: () => 4,
   handshakes: () => 1,
   signIns: () => 3,
@@ -62,6 +62,10 @@ describe('the metrics', () => {
   it('say what is', async () => {
     metrics.opened('postgres')
     metrics.refused('postgres', 'access-denied')
+    metrics.reported('http', 'request')
+    metrics.reported('http', 'request')
+    metrics.webSockets(3)
+    metrics.webSockets(-1)
     metrics.cut('postgres', 'grant-expired', 12)
     metrics.ended('postgres', 'grant-expired')
     const text = await metrics.text()
@@ -70,6 +74,8 @@ describe('the metrics', () => {
       'sallyport_proxy_sessions_opened_total{protocol="postgres"} 1',
       'sallyport_proxy_refused_total{protocol="postgres",code="access-denied"} 1',
       'sallyport_proxy_cut_seconds_bucket{le="0.025",protocol="postgres",reason="grant-expired"} 1',
+      'sallyport_proxy_activities_total{protocol="http",kind="request"} 2',
+      'sallyport_proxy_web_sockets 2',
       'sallyport_proxy_degraded{protocol="postgres"} 0',
       'sallyport_proxy_degraded{protocol="ssh"} 1',
       'sallyport_proxy_feed_age_seconds 1.5',

@@ -426,7 +426,7 @@ describe('a sign-in at the terminal', () => {
     await world.feed({ kind: 'certificate-revoked', serial: loginId, ...revoked })
     await turns()
     expect(reasonOf(identity.signal)).toBe('certificate-revoked')
-    expect(session.signal.reason).toMatchObject({ message: 'your sign-in was revoked' })
+    expect(session.signal.reason).toMatchObject({ message: 'you were signed out' })
     expect(world.signIns.pending).toBe(0)
   })
 

@@ -1,0 +1,16 @@
+import { markup, type Html } from './html.ts'
+
+/** People and groups as a list of names. */
+export function namesOf({
+  people,
+  groups,
+}: {
+  readonly people: readonly string[]
+  readonly groups: readonly string[]
+}): Html {
+  const names = [
+    ...groups.map((group) => markup`the group <strong>${group}</strong>`),
+    ...people.map((person) => markup`<strong>${person}</strong>`),
+  ]
+  return markup`${names.map((name, index) => (index === 0 ? name : markup`, ${name}`))}`
+}

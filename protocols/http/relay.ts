@@ -1,0 +1,398 @@
+/** One request from its record to its outcome: out by the session, back to the client, with back-pressure both ways. */
+import type { Writable } from 'node:stream'
+import { newOutcome } from '../activity.ts'
+import type { Host } from '../engine.ts'
+import type { Timer } from '../kit/clock.ts'
+import { remember } from '../kit/remember.ts'
+import type { Place } from '../kit/roster.ts'
+import { toSallyportError, type SallyportError } from '../kit/errors.ts'
+import type { ActivityId, Cut, HttpTerms, Session } from '../session.ts'
+import { answerRefusal } from './downstream/answer.ts'
+import type { Asked } from './downstream/check.ts'
+import { isBeingCut, type HeldLease, type Leaseholder } from './downstream/held-lease.ts'
+import {
+  answerCut,
+  LevelRefusal,
+  refusalWords,
+  warningHeaders,
+} from './downstream/refusal-words.ts'
+import { noteGone, RequestSource } from './observe.ts'
+import { requestHeaders } from './relay/request-headers.ts'
+import { isStatus, responseHeaders } from './relay/response-headers.ts'
+import { recordBodies, type BodyRecording } from './relay/record-bodies.ts'
+import { isAllowed } from './relay/rules.ts'
+import { openApp } from './upstream.ts'
+import { badAnswer } from './upstream/failures.ts'
+import type { App, AppAnswer, AppCall, AppRequest, RawHeaders } from './upstream/app.ts'
+import type { Exchange } from './wire.ts'
+import { passingTrailers } from './wire/http1.ts'
+import { HttpRefusal, statusOf } from './wire/refusal.ts'
+
+/** Rules are held against each of its spellings. */
+const pathCharactersMax = 8_192
+
+const appKey = Symbol('app of a session')
+
+/** A request that the gate let in, and where it came from. */
+export interface Admitted {
+  readonly exchange: Exchange
+  readonly asked: Asked
+  readonly held: HeldLease
+  readonly host: Host
+  readonly remoteAddress: string
+  /** `Authorization` was evidence. */
+  readonly usesAuthorization: boolean
+}
+
+/** The app of a session; its first request makes it. */
+export function appOf(session: Session, host: Host): App {
+  return session.keep(appKey, () => openApp(session, host))
+}
+
+/** Why a request may not go to the app although its session is open. Throws `HttpRefusal`. */
+export function checkTerms({ exchange, asked, held }: Admitted, terms: HttpTerms): void {
+  if (asked.path.length > pathCharactersMax) {
+    throw new HttpRefusal(414, 'frame-too-large', 'the path is longer than any app’s')
+  }
+  const need = held.rules.needOf(exchange.method, asked.path)
+  if (!isAllowed(held.session.labels.level, need)) throw new LevelRefusal(need, held.session)
+  const { headers, body } = exchange
+  let bytes = 0
+  for (let at = 0; at < headers.length; at += 2) {
+    bytes += headers[at]!.length + headers[at + 1]!.length + 4
+  }
+  if (bytes > terms.limits.headerBytesMax) {
+    throw new HttpRefusal(431, 'frame-too-large', 'the header is larger than this app takes')
+  }
+  const { bodyBytesMax } = terms.limits
+  if (bodyBytesMax > 0 && typeof body === 'number' && body > bodyBytesMax) throw bodyTooLarge()
+}
+
+/** What the app is asked: the client's request, as it was audited. */
+export function appRequestOf(
+  { exchange, asked, held, remoteAddress, usesAuthorization }: Admitted,
+  terms: HttpTerms,
+): AppRequest {
+  return {
+    method: exchange.method,
+    target: exchange.target,
+    authority: asked.authority,
+    headers: requestHeaders(exchange.headers, {
+      assertion: held.session.assertion(),
+      remoteAddress,
+      authority: asked.authority,
+      port: asked.port,
+      withoutAuthorization: usesAuthorization || setsAuthorization(terms),
+      mayTrail: terms.version === '2',
+    }),
+    body: exchange.body,
+  }
+}
+
+/** Heads that are sent at the end of this turn, with or without company. */
+const unsent: Exchange[] = []
+
+function flushSoon(exchange: Exchange): void {
+  if (unsent.push(exchange) > 1) return
+  setImmediate(() => {
+    for (const each of unsent.splice(0)) if (!each.isOver) each.flush()
+  })
+}
+
+function announcesTrailers(headers: RawHeaders): boolean {
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at]!.length === 7 && headers[at]!.toLowerCase() === 'trailer') return true
+  }
+  return false
+}
+
+/** Relays a request. Never throws: what goes wrong is answered. */
+export function relayRequest(admitted: Admitted): void {
+  new RelayedRequest(admitted).start()
+}
+
+class RelayedRequest implements AppAnswer, Leaseholder {
+  readonly #admitted: Admitted
+  readonly #exchange: Exchange
+  readonly #session: Session
+  readonly #terms: HttpTerms
+  readonly #outcome = newOutcome()
+  readonly #startedMs: number
+  readonly #detach: () => void
+  readonly #place: Place<Leaseholder>
+  #id: ActivityId = 0
+  #call: AppCall | undefined
+  #isEntered = false
+  #isSettled = false
+  #bodyTimer: Timer | undefined
+  #answerWaits = false
+  #bodies: BodyRecording | undefined
+
+  constructor(admitted: Admitted) {
+    const { exchange, held, host } = admitted
+    this.#admitted = admitted
+    this.#exchange = exchange
+    this.#session = held.session
+    this.#terms = held.session.http!
+    this.#startedMs = host.clock.monotonicMs()
+    this.#detach = this.#session.attach(exchange.downstream)
+    this.#place = held.enter(this)
+    exchange.onClose(() => this.#closed())
+    exchange.onBroken((refusal) => this.#refuse(refusal))
+    exchange.onDrain(() => this.#resumeAnswer())
+  }
+
+  drained(target: Writable | undefined): void {
+    if (this.#isSettled || this.#call === undefined) return
+    const { body, source } = this.#exchange
+    if (body === undefined) {
+      if (target === undefined) this.#resumeAnswer()
+      return
+    }
+    const own = this.#call.body
+    if (target === undefined ? own.writableNeedDrain : target !== own) return
+    source.resume()
+    this.#resumeAnswer()
+  }
+
+  #resumeAnswer(): void {
+    if (!this.#answerWaits) return
+    this.#answerWaits = false
+    this.#call?.resume()
+  }
+
+  start(): void {
+    const admitted = this.#admitted
+    const { exchange, asked, held, host } = admitted
+    let request: AppRequest
+    try {
+      this.#id = reportRequest(admitted, this.#terms, host)
+      if (isBeingCut(this.#id, this.#session)) return
+      checkTerms(admitted, this.#terms)
+      held.counter.enter()
+      this.#isEntered = true
+      request = appRequestOf(admitted, this.#terms)
+    } catch (error) {
+      this.#refuse(toSallyportError(error))
+      return
+    }
+    const title = `${exchange.method} ${asked.path}`
+    this.#bodies = recordBodies(held.session, this.#id, title)
+    // The record is committed before anything leaves; a cut meanwhile drops this.
+    this.#session.forwardCall(() => {
+      if (this.#isSettled) return
+      this.#call = appOf(this.#session, host).send(request, this)
+      if (exchange.body !== undefined) this.#sendBody(this.#call)
+    })
+  }
+
+  #sendBody(call: AppCall): void {
+    const { exchange, host } = this.#admitted
+    const { source } = exchange
+    const { bodyBytesMax } = this.#terms.limits
+    source.on('data', (chunk: Buffer) => {
+      if (this.#isSettled) return
+      this.#outcome.bytesUp += chunk.length
+      if (bodyBytesMax > 0 && this.#outcome.bytesUp > bodyBytesMax) {
+        this.#refuse(bodyTooLarge())
+        return
+      }
+      const isRecorded = this.#record('request', chunk)
+      if (this.#isSettled) return
+      if (!this.#session.forward(call.body, chunk) || !isRecorded) source.pause()
+    })
+    source.on('end', () => {
+      this.#bodyTimer?.cancel()
+      // Half a body is never passed off as a whole one; that it broke off is told by `onClose`.
+      if (!this.#isSettled && exchange.isReceived) {
+        this.#session.forwardCall(() => void call.body.end())
+      }
+    })
+    this.#watchBody(host)
+    if (exchange.expectsContinue) exchange.goOn()
+  }
+
+  /** A client that begins a body and does not go on keeps a connection of the app's for nothing. */
+  #watchBody({ clock, limits }: Host): void {
+    let before = -1
+    const { source } = this.#exchange
+    const look = (): void => {
+      if (this.#isSettled || source.readableEnded) return
+      if (this.#outcome.bytesUp === before && !source.isPaused()) {
+        const late = new HttpRefusal(408, 'handshake-timeout', 'the body took too long', {
+          isLast: true,
+        })
+        this.#refuse(late)
+        return
+      }
+      before = this.#outcome.bytesUp
+      this.#bodyTimer = clock.startTimer(limits.requestBodyMs, look)
+    }
+    this.#bodyTimer = clock.startTimer(limits.requestBodyMs, look)
+  }
+
+  informational(status: number, headers: RawHeaders): void {
+    if (!this.#isSettled && !this.#exchange.hasBegun) {
+      this.#exchange.informational(status, responseHeaders(headers))
+    }
+  }
+
+  head(status: number, statusText: string, headers: RawHeaders, isWhole: boolean): void {
+    if (this.#isSettled) return
+    if (!isStatus(status)) {
+      this.#call?.abort()
+      this.failed(badAnswer(`status ${status}`))
+      return
+    }
+    const exchange = this.#exchange
+    this.#outcome.tag = String(status)
+    if (status >= 400) this.#outcome.status = 'error'
+    const passing = responseHeaders(headers)
+    if (this.#session.warning !== undefined) passing.push(...warningHeaders(this.#session))
+    const mayTrail = this.#terms.version === '2' || announcesTrailers(headers)
+    // What is left of a body that the app does not wait for.
+    const last = exchange.body !== undefined && !exchange.source.readableEnded
+    exchange.head(status, passing, {
+      statusText: statusTextOf(statusText),
+      mayTrail,
+      last,
+      isWhole,
+    })
+    flushSoon(exchange)
+  }
+
+  data(chunk: Buffer): boolean {
+    if (this.#isSettled) return true
+    this.#outcome.bytesDown += chunk.length
+    const isRecorded = this.#record('answer', chunk)
+    if (this.#isSettled) return true
+    this.#session.countDownstream(chunk.length)
+    if (this.#exchange.write(chunk) && isRecorded) return true
+    this.#answerWaits = true
+    return false
+  }
+
+  /** Before a chunk goes on. False: wait. What cannot be recorded ends the exchange. */
+  #record(side: 'request' | 'answer', chunk: Buffer): boolean {
+    try {
+      return this.#bodies?.[side](chunk) ?? true
+    } catch (error) {
+      this.#refuse(toSallyportError(error))
+      return false
+    }
+  }
+
+  end(trailers: RawHeaders): void {
+    if (this.#isSettled) return
+    this.#settle()
+    const { body, source } = this.#exchange
+    // What is left of a body that the app did not wait for.
+    if (body !== undefined && !source.readableEnded) this.#call?.abort()
+    this.#exchange.end(passingTrailers(trailers))
+  }
+
+  failed(error: SallyportError): void {
+    if (this.#isSettled) return
+    this.#call = undefined
+    logFailure(this.#admitted, error)
+    this.#refuse(error)
+  }
+
+  cut(cut: Cut): void {
+    const isTold = this.#isSettled
+    this.#outcome.status = 'cancelled'
+    this.#giveUp()
+    if (this.#exchange.hasBegun) {
+      // Also what the app had ended and the client not yet taken.
+      this.#exchange.abandon()
+    } else if (!isTold) {
+      answerCut(this.#exchange, cut, this.#admitted.asked, this.#admitted.held)
+      // Our own answer: the session does not wait for a client that is slow to take it.
+      this.#detach()
+      const { clock, limits } = this.#admitted.host
+      const deadline = clock.startTimer(limits.lingerMs, () => this.#exchange.abandon())
+      this.#exchange.onClose(() => deadline.cancel())
+    }
+  }
+
+  /** Something that is the client's or the app's doing; said to the client if nothing was said yet. */
+  #refuse(error: SallyportError): void {
+    if (this.#isSettled) return
+    const { asked, host } = this.#admitted
+    host.refused(error.code)
+    this.#outcome.status = 'error'
+    this.#outcome.errorCode = error.code
+    this.#outcome.errorText = error.clientMessage
+    if (!this.#exchange.hasBegun) this.#outcome.tag = String(statusOf(error))
+    this.#giveUp()
+    if (this.#exchange.hasBegun) this.#exchange.abandon()
+    else answerRefusal(this.#exchange, error, refusalWords(error, asked, this.#exchange))
+  }
+
+  /** The answer is with the client, or the client is gone. */
+  #closed(): void {
+    if (!this.#isSettled) noteGone(this.#outcome, this.#exchange)
+    this.#giveUp()
+    this.#detach()
+    this.#admitted.held.leave(this.#place)
+  }
+
+  #giveUp(): void {
+    if (this.#isSettled) return
+    this.#settle()
+    this.#call?.abort()
+  }
+
+  #settle(): void {
+    this.#isSettled = true
+    this.#bodyTimer?.cancel()
+    this.#bodies?.end()
+    const { held, host } = this.#admitted
+    if (this.#isEntered) held.counter.leave()
+    const elapsedMs = host.clock.monotonicMs() - this.#startedMs
+    this.#outcome.durationUs = Math.round(elapsedMs * 1_000)
+    this.#session.settle(this.#id, this.#outcome)
+  }
+}
+
+/** What went wrong between the proxy and an app is for its operator too. */
+export function logFailure({ held, host }: Admitted, { code, message }: SallyportError): void {
+  const { sessionId, grantId, resource } = held.session.labels
+  const fields = { sessionId, grantId, resource, code, why: message }
+  host.log.warn(fields, 'a request failed at its app')
+}
+
+/** The record of a request; one too long for a record goes into a blob, whole. */
+export function reportRequest(
+  { exchange, held }: Admitted,
+  terms: HttpTerms,
+  { limits }: Host,
+): ActivityId {
+  const { session } = held
+  const source = new RequestSource({
+    method: exchange.method,
+    target: exchange.target,
+    upstream: session.upstream,
+    redactedParameters: terms.redactedParameters,
+  })
+  if (source.target.length > limits.inlineTextBytesMax) {
+    const blob = session.spill()
+    blob.write(Buffer.from(source.text))
+    source.spilled(blob.finish(), limits.inlineTextBytesMax)
+  }
+  return session.report(source)
+}
+
+function setsAuthorization({ credential }: HttpTerms): boolean {
+  const { kind } = credential
+  return kind === 'bearer' || kind === 'basic' || kind === 'oauth'
+}
+
+function bodyTooLarge(): HttpRefusal {
+  return new HttpRefusal(413, 'frame-too-large', 'the body is larger than this app takes', {
+    isLast: true,
+  })
+}
+
+/** A reason phrase that may be said again (RFC 9112, 4). */
+const statusTextOf = remember((text) => (/^[\t -~]{1,200}$/.test(text) ? text : ''), 64)

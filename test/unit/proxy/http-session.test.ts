@@ -1,0 +1,234 @@
+/** What a session of HTTP has of its own: a signed identity for the app, terms that may change under it, secrets that are traded. */
+import { createPublicKey, verify } from 'node:crypto'
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createLocalJWKSet, jwtVerify } from 'jose'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { assertionKeyId } from '../../../control/api/http.ts'
+import { resource as resourceShape, type Resource } from '../../../control/api/resource.ts'
+import { SallyportError } from '../../../protocols/kit/errors.ts'
+import { keepRegistered, loadAssertionKeys } from '../../../proxy/identity/assertion-keys.ts'
+import { bindSecret } from '../../../proxy/policy/bind-secret.ts'
+import { readPolicy } from '../../../proxy/policy/policy.ts'
+import { isSameWay } from '../../../proxy/sessions/same-way.ts'
+import { streamBytesMaxOf } from '../../../proxy/sessions/stream-bytes-max.ts'
+import {
+  createProxyWorld,
+  person,
+  silentLog,
+  turns,
+  type ProxyWorld,
+} from '../../fakes/proxy-world.ts'
+
+let directory: string
+let world: ProxyWorld
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'http-session-'))
+  world = await createProxyWorld({ stateDirectory: directory })
+})
+afterEach(() => {
+  world.stopWatching()
+  rmSync(directory, { recursive: true, force: true })
+})
+
+const decode = (part: string): Record<string, unknown> =>
+  JSON.parse(Buffer.from(part, 'base64url').toString()) as Record<string, unknown>
+
+describe('the signed identity', () => {
+  it('is what an independent library verifies with the published key, for this app alone', async () => {
+    const { session } = await world.openSession()
+    const { publicKey, kid } = world.assertionKeys
+    const keys = createLocalJWKSet({ keys: [{ ...publicKey, kid, use: 'sig', alg: 'ES256' }] })
+    const currentDate = new Date(world.clock.wallMs())
+    const token = session.assertion()
+    const audience = 'https://orders-db.access.test'
+    const checks = { issuer: 'https://access.test', audience, currentDate, typ: 'JWT' }
+    const { payload, protectedHeader } = await jwtVerify(token, keys, checks)
+    const { sessionId, grantId, personEmail } = session.labels
+    const iat = Math.floor(world.clock.wallMs() / 1_000)
+    expect(payload).toEqual({
+      ...{ iss: 'https://access.test', aud: audience, sub: person, email: personEmail },
+      ...{ level: 'read', grant: grantId, session: sessionId, iat, exp: iat + 60 },
+    })
+    expect(protectedHeader).toEqual({ alg: 'ES256', typ: 'JWT', kid: assertionKeyId(publicKey) })
+    // And by hand, as RFC 7515 has it.
+    const [header, claims, signature] = token.split('.') as [string, string, string]
+    const key = createPublicKey({ key: publicKey, format: 'jwk' })
+    const isSigned = (text: string): boolean =>
+      verify(
+        'sha256',
+        Buffer.from(text),
+        { key, dsaEncoding: 'ieee-p1363' },
+        Buffer.from(signature, 'base64url'),
+      )
+    expect(isSigned(`${header}.${claims}`)).toBe(true)
+    const forged = Buffer.from(JSON.stringify({ ...decode(claims), level: 'admin' }))
+    expect(isSigned(`${header}.${forged.toString('base64url')}`)).toBe(false)
+    await expect(jwtVerify(token, keys, { ...checks, audience: 'https://x' })).rejects.toThrow()
+  })
+
+  it('is signed once in half a minute, and again when a clock was set', async () => {
+    const { session } = await world.openSession()
+    const first = session.assertion()
+    world.clock.advance(29_999)
+    expect(session.assertion()).toBe(first)
+    world.clock.advance(1)
+    const second = session.assertion()
+    expect(second).not.toBe(first)
+    world.clock.skewWall(-3_600_000)
+    const third = session.assertion()
+    expect(decode(third.split('.')[1]!)['iat']).toBe(Math.floor(world.clock.wallMs() / 1_000))
+  })
+
+  it('is not given of a session that was cut', async () => {
+    const { session } = await world.openSession()
+    await world.feed({ kind: 'person-revoked', personId: person, orderedAtMs: 1 })
+    expect(() => session.assertion()).toThrow(/person-revoked/)
+  })
+
+  it('is signed by a private key that stays the same, and by nothing else', () => {
+    const file = join(directory, 'assertion.key')
+    expect(statSync(file).mode & 0o777).toBe(0o600)
+    expect(loadAssertionKeys(directory).kid).toBe(world.assertionKeys.kid)
+    expect(Object.keys(world.assertionKeys.publicKey).sort()).toEqual(['crv', 'kty', 'x', 'y'])
+    writeFileSync(file, 'not a key')
+    expect(() => loadAssertionKeys(directory)).toThrow(/no P-256 private key/)
+  })
+
+  it('has its key published at the start, each day, and as soon as control is back', async () => {
+    const { clock, assertionKeys } = world
+    let isUp = false
+    const calls: unknown[] = []
+    const stop = keepRegistered({
+      publicKey: assertionKeys.publicKey,
+      ...{ clock, log: silentLog },
+      api: () => ({
+        call: (...given: unknown[]) => {
+          calls.push(given)
+          const away = new SallyportError('control-unreachable', 'away')
+          return isUp ? Promise.resolve({} as never) : Promise.reject(away)
+        },
+      }),
+    })
+    await turns()
+    expect(calls).toEqual([['proxyAssertionKey', { body: assertionKeys.publicKey }]])
+    isUp = true
+    clock.advance(30_000)
+    await turns()
+    expect(calls).toHaveLength(2)
+    clock.advance(86_399_999)
+    await turns()
+    expect(calls).toHaveLength(2)
+    clock.advance(1)
+    await turns()
+    expect(calls).toHaveLength(3)
+    stop()
+    clock.advance(10 * 86_400_000)
+    await turns()
+    expect(calls).toHaveLength(3)
+  })
+})
+
+const tokenUrl = 'https://login.example.test/token'
+function app(http: object = {}, changes: object = {}): Resource {
+  return resourceShape.parse({
+    name: 'wiki',
+    protocol: 'http',
+    address: { host: 'wiki.internal', port: 443 },
+    levels: { read: { account: 'reader', secret: 'sealed:wiki/read' } },
+    http: { credential: { kind: 'bearer' }, ...http },
+    ...changes,
+  })
+}
+
+describe('a resource of HTTP that changed', () => {
+  const deny = { path: '/admin/**', needs: 'deny' }
+  const write = { path: '/search', needs: 'write' }
+  const limits = { bodyBytesMax: 1_000, perMinuteMax: 100, requestsMax: 10 }
+  const recording = { requestBodyBytes: 100, webSocketText: true }
+  const before = { rules: [deny, write], limits, recording, redactedParameters: ['pin'] }
+
+  it.each([
+    ['nothing', {}],
+    ['a rule that denied is gone', { rules: [write] }],
+    ['a rule asks for less', { rules: [deny, { ...write, needs: 'read' }] }],
+    ['limits are wider', { limits: { bodyBytesMax: 0, perMinuteMax: 200, requestsMax: 11 } }],
+    ['less is recorded', { recording: {} }],
+    ['less is redacted', { redactedParameters: [] }],
+  ])('keeps its sessions where %s', (_, after) => {
+    expect(isSameWay(app(before), app({ ...before, ...after }), 'read')).toBe(true)
+  })
+
+  it.each([
+    ['a rule denies', { rules: [deny, write, { path: '/x', needs: 'deny' }] }],
+    ['a rule asks for more', { rules: [deny, { ...write, needs: 'admin' }] }],
+    ['rules change places', { rules: [write, deny] }],
+    ['a rule that let in is gone', { rules: [deny] }],
+    ['a rule is for other methods', { rules: [deny, { ...write, methods: ['GET'] }] }],
+    ['bodies may be less', { limits: { ...limits, bodyBytesMax: 999 } }],
+    ['requests are limited', { limits: { ...limits, perMinuteMax: 99 } }],
+    ['more is recorded', { recording: { ...recording, responseBodyBytes: 1 } }],
+    ['more is redacted', { redactedParameters: ['pin', 'token'] }],
+    ['it is HTTP/2', { version: '2' }],
+    ['its host is another', { host: 'client' }],
+    ['its credential is shown otherwise', { credential: { kind: 'basic' } }],
+  ])('ends its sessions where %s', (_, after) => {
+    expect(isSameWay(app(before), app({ ...before, ...after }), 'read')).toBe(false)
+  })
+})
+
+describe('a secret that is traded', () => {
+  const oauth = { credential: { kind: 'oauth', tokenUrl, scope: 'wiki.read' } }
+  const policyOf = (more = '') => {
+    const path = join(directory, 'policy.yaml')
+    const rule = `reference: "sealed:wiki/*", addresses: ["wiki.internal:443"]${more}`
+    writeFileSync(path, `secrets: [{ ${rule} }]`)
+    return readPolicy(path)
+  }
+  const trades = `, tokenUrls: ["${tokenUrl}"]`
+
+  it('is bound where a rule names just that URL', () => {
+    const { oauth: bound } = bindSecret(policyOf(trades), app(oauth), 'read')
+    expect(bound).toMatchObject({ tokenUrl, scope: 'wiki.read' })
+  })
+
+  it.each([
+    ['no URL', '', oauth],
+    ['another URL', ', tokenUrls: ["https://login.example.test/token2"]', oauth],
+    ['another host', ', tokenUrls: ["https://evil.example.test/token"]', oauth],
+    ['trading alone, and it would be shown itself', trades, {}],
+  ])('is not where the rule names %s', (_, more, http) => {
+    expect(() => bindSecret(policyOf(more), app(http), 'read')).toThrow(
+      expect.objectContaining({ code: 'secret-not-bound' }) as Error,
+    )
+  })
+
+  it('is never sent without TLS', () => {
+    expect(() => policyOf(', tokenUrls: ["http://login.example.test/token"]')).toThrow(/https/)
+  })
+})
+
+describe('a resource without a secret', () => {
+  const none = app(
+    { credential: { kind: 'none' } },
+    { levels: { read: { account: 'wiki', secret: 'none:wiki' } } },
+  )
+
+  it('is reached only where the policy says, as any other', () => {
+    const path = join(directory, 'policy.yaml')
+    writeFileSync(path, 'secrets: [{ reference: "none:wiki", addresses: ["wiki.internal:443"] }]')
+    expect(bindSecret(readPolicy(path), none, 'read').reference).toBe('none:wiki')
+    expect(() => bindSecret({ secrets: [] }, none, 'read')).toThrow(/no rule names/)
+  })
+})
+
+describe('what may be recorded of a stream', () => {
+  it('is what the bodies may be, and more of WebSockets', () => {
+    expect(streamBytesMaxOf(app())).toBe(0)
+    const recording = { requestBodyBytes: 1_000, responseBodyBytes: 2_000 }
+    expect(streamBytesMaxOf(app({ recording }))).toBe(3_000)
+    const webSocketText = true
+    expect(streamBytesMaxOf(app({ recording: { webSocketText } }))).toBeGreaterThan(1_000_000)
+  })
+})
