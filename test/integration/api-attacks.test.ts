@@ -144,12 +144,18 @@ test('a page of another site asks for nothing in somebody’s name', async () =>
 })
 
 test('an address that cannot be read is refused like everything else', async () => {
-  for (const path of ['/v1/%ff', '/v1/people/%zz', `/v1/resources/${'a'.repeat(400)}/why`]) {
+  const paths = {
+    '/v1/%ff': [400, 'request-invalid'],
+    '/v1/people/%zz': [400, 'request-invalid'],
+    // Longer than any name: no route is meant.
+    [`/v1/resources/${'a'.repeat(400)}/why`]: [404, 'not-found'],
+  } as const
+  for (const [path, [expected, code]] of Object.entries(paths)) {
     const { status, contentType, headers, body } = await site.ask({}, 'GET', path)
-    expect(status, path).toBe(400)
+    expect(status, path).toBe(expected)
     expect(contentType).toMatch(/^application\/problem\+json/)
     expect(headers['cache-control']).toBe('no-store')
-    expect(problem.parse(body).code).toBe('request-invalid')
+    expect(problem.parse(body).code).toBe(code)
     expect(JSON.stringify(body)).not.toContain('FST_')
   }
 })
