@@ -1,5 +1,6 @@
 /** Cookies of the console's origin. The `__Host-` prefix (RFC 6265bis, 4.1.3.2) keeps other hosts and plain HTTP from setting them. */
 import { createHash } from 'node:crypto'
+import { withoutBlanks } from '../../protocols/kit/without-blanks.ts'
 
 export const consoleCookie = '__Host-sallyport-console'
 const attemptPrefix = '__Host-sallyport-sign-in-'
@@ -8,10 +9,7 @@ const attemptsMax = 4
 
 export type Cookies = ReadonlyMap<string, string>
 
-/**
- * The first of several values: what a sibling host adds comes after, and `__Host-` keeps it out anyway. Only blanks and tabs are around names: to
- * browsers a name that begins with any other space is another name, which other hosts may set.
- */
+/** The first of several values: what a sibling host adds comes after, and `__Host-` keeps it out anyway. */
 export function readCookies(header: string | undefined): Cookies {
   const cookies = new Map<string, string>()
   for (const pair of (header ?? '').split(';')) {
@@ -21,10 +19,6 @@ export function readCookies(header: string | undefined): Cookies {
     if (!cookies.has(name)) cookies.set(name, withoutBlanks(pair.slice(at + 1)))
   }
   return cookies
-}
-
-function withoutBlanks(text: string): string {
-  return text.replace(/^[\t ]+/, '').replace(/(?<![\t ])[\t ]+$/, '')
 }
 
 export function setCookie(name: string, value: string, lifeMs: number): string {

@@ -10,6 +10,7 @@ import { redactQuery } from '../../protocols/http/observe/redact-query.ts'
 import { webSocketAccept } from '../../protocols/http/wire/web-socket-accept.ts'
 import { apiToken, domain, startHttpSite, type HttpSite } from '../fakes/http-site.ts'
 import { eventually } from '../fakes/postgres-site.ts'
+import { frame } from '../fakes/http2-frames.ts'
 
 const rounds = process.env['SALLYPORT_LONG'] === '1' ? 200 : 12
 const connectionsPerRound = 8
@@ -163,15 +164,6 @@ function requestsOfHttp1(): Buffer {
     return bent(Buffer.from(head + (below(2) === 0 ? '' : oneOf(bodies))), 5)
   })
   return Buffer.concat(requests)
-}
-
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9)
-  head.writeUIntBE(payload.length, 0, 3)
-  head[3] = type
-  head[4] = flags
-  head.writeUInt32BE(stream, 5)
-  return Buffer.concat([head, payload])
 }
 
 /** Fields that are in no table (RFC 7541, 6.2.2). */

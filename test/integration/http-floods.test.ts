@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { WebSocketServer } from 'ws'
 import { apiToken, domain, startHttpSite, type HttpSite } from '../fakes/http-site.ts'
 import { eventually } from '../fakes/postgres-site.ts'
+import { frame, preface } from '../fakes/http2-frames.ts'
 
 let site: HttpSite
 let echo: HttpSite['answer']
@@ -184,19 +185,6 @@ test.each(Object.keys(webSocketFloods))(
     expect(await settled(() => passed)).toBeLessThan(heldBytesMax)
   },
 )
-
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const start = Buffer.alloc(9)
-  start.writeUIntBE(payload.length, 0, 3)
-  start[3] = type
-  start[4] = flags
-  start.writeUInt32BE(stream, 5)
-  return Buffer.concat([start, payload])
-}
-const preface = Buffer.concat([
-  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
-  frame(4, 0, 0, Buffer.alloc(0)),
-])
 
 test.each([
   ['pings', frame(6, 0, 0, Buffer.alloc(8))],

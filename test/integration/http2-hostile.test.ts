@@ -3,6 +3,7 @@ import type { TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { apiToken, domain, startHttpSite, type HttpSite } from '../fakes/http-site.ts'
 import { eventually } from '../fakes/postgres-site.ts'
+import { frame, frameTypes, preface } from '../fakes/http2-frames.ts'
 
 let site: HttpSite
 beforeAll(async () => {
@@ -19,21 +20,8 @@ afterEach(async () => {
   site.reached.length = 0
 })
 
-const types = {
-  ...{ data: 0, headers: 1, priority: 2, reset: 3, settings: 4, push: 5, ping: 6 },
-  ...{ goaway: 7, windowUpdate: 8, continuation: 9 },
-}
 const endStream = 1
 const endHeaders = 4
-
-function frame(type: keyof typeof types, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9)
-  head.writeUIntBE(payload.length, 0, 3)
-  head[3] = types[type]
-  head[4] = flags
-  head.writeUInt32BE(stream, 5)
-  return Buffer.concat([head, payload])
-}
 
 /** Literals without indexing (RFC 7541, 6.2.2). */
 function block(fields: readonly (readonly [string, string])[]): Buffer {
@@ -44,10 +32,6 @@ function block(fields: readonly (readonly [string, string])[]): Buffer {
   )
 }
 
-const preface = Buffer.concat([
-  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
-  frame('settings', 0, 0, Buffer.alloc(0)),
-])
 const proper = [
   [':method', 'GET'],
   [':scheme', 'https'],
@@ -93,8 +77,9 @@ function firstRefusal(socket: TLSSocket): Promise<Told | undefined> {
       while (rest.length >= 9 && rest.length >= 9 + rest.readUIntBE(0, 3)) {
         const end = 9 + rest.readUIntBE(0, 3)
         const payload = rest.subarray(9, end)
-        if (rest[3] === types.goaway) resolve({ type: 'goaway', code: payload.readUInt32BE(4) })
-        if (rest[3] === types.reset) resolve({ type: 'reset', code: payload.readUInt32BE(0) })
+        if (rest[3] === frameTypes.goaway)
+          resolve({ type: 'goaway', code: payload.readUInt32BE(4) })
+        if (rest[3] === frameTypes.reset) resolve({ type: 'reset', code: payload.readUInt32BE(0) })
         rest = rest.subarray(end)
       }
     })

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import type { Evidence } from '../../engine.ts'
 import { Secret } from '../../kit/secret.ts'
+import { withoutBlanks } from '../../kit/without-blanks.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import { fieldValue, fieldValues } from '../wire/fields.ts'
 
@@ -74,10 +75,7 @@ function isOwnDoing(headers: RawHeaders, authority: string): boolean {
 /** Browsers keep 180 for a host. Strangers may send a head that is nothing else. */
 const cookiesMax = 1_000
 
-/**
- * Name and value of every cookie, as sent (RFC 6265, 4.2.1), of the first thousand. HTTP/2 may send each in a field of its own. Only blanks and
- * tabs are around them: to browsers a name that begins with any other space is another name, which other hosts may set.
- */
+/** Name and value of every cookie, as sent (RFC 6265, 4.2.1), of the first thousand. HTTP/2 may send each in a field of its own. */
 export function cookiesOf(headers: RawHeaders): [string, string][] {
   return fieldValues(headers, 'cookie')
     .join(';')
@@ -87,10 +85,6 @@ export function cookiesOf(headers: RawHeaders): [string, string][] {
       if (at < 0) return ['', withoutBlanks(pair)]
       return [withoutBlanks(pair.slice(0, at)), withoutBlanks(pair.slice(at + 1))]
     })
-}
-
-function withoutBlanks(text: string): string {
-  return text.replace(/^[\t ]+/, '').replace(/(?<![\t ])[\t ]+$/, '')
 }
 
 function token(text: string, usesAuthorization: boolean): Shown {

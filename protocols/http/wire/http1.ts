@@ -3,9 +3,9 @@ import { createServer, ServerResponse, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import type { SallyportError } from '../../kit/errors.ts'
-import type { Downstream } from '../../session.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
+import { AnswerDownstream } from './answer-downstream.ts'
 import { fieldTokens, isFieldName, isFieldValue, isOfOneHop, lowerNames } from './fields.ts'
 import { HttpRefusal, malformed } from './refusal.ts'
 
@@ -190,7 +190,7 @@ class Http1Exchange implements Exchange {
   }
 
   get downstream(): Exchange['downstream'] {
-    return new ResponseDownstream(this, this.#response)
+    return new AnswerDownstream(this, this.#response)
   }
 
   get hasBegun(): boolean {
@@ -291,42 +291,6 @@ class Http1Exchange implements Exchange {
 }
 
 function ignored(): void {}
-
-/** The answer as its session sees it, to destroy and to wait for. */
-class ResponseDownstream implements Downstream {
-  readonly #exchange: Http1Exchange
-  readonly #response: ServerResponse
-
-  constructor(exchange: Http1Exchange, response: ServerResponse) {
-    this.#exchange = exchange
-    this.#response = response
-  }
-
-  get destroyed(): boolean {
-    return this.#response.destroyed
-  }
-
-  get writableLength(): number {
-    return this.#response.writableLength
-  }
-
-  destroy(error?: Error): void {
-    this.#response.destroy(error)
-  }
-
-  resume(): void {}
-
-  end(): void {
-    this.#response.end()
-  }
-
-  once(_event: 'close', listener: () => void): void {
-    this.#exchange.onClose(listener)
-  }
-
-  /** The exchange listens already. */
-  on(): void {}
-}
 
 /** Fields that were sent after a body and may go on: none that says where it ends, who asks or how to read it. */
 export function passingTrailers(trailers: RawHeaders): RawHeaders {

@@ -10,9 +10,9 @@ import {
 import type { TLSSocket } from 'node:tls'
 import type { SallyportError } from '../../kit/errors.ts'
 import type { Limits } from '../../kit/limits.ts'
-import type { Downstream } from '../../session.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
+import { AnswerDownstream } from './answer-downstream.ts'
 
 const { NGHTTP2_FLAG_END_STREAM: endStreamFlag } = constants
 
@@ -226,43 +226,22 @@ class Http2Exchange implements Exchange {
 
 function ignored(): void {}
 
-/** The answer as its session sees it, to destroy and to wait for. */
-class StreamDownstream implements Downstream {
-  readonly #exchange: Http2Exchange
+class StreamDownstream extends AnswerDownstream {
   readonly #stream: ServerHttp2Stream
 
   constructor(exchange: Http2Exchange, stream: ServerHttp2Stream) {
-    this.#exchange = exchange
+    super(exchange, stream)
     this.#stream = stream
   }
 
-  get destroyed(): boolean {
-    return this.#stream.destroyed
-  }
-
-  get writableLength(): number {
-    return this.#stream.writableLength
-  }
-
-  destroy(error?: Error): void {
+  override destroy(error?: Error): void {
     // Without an error it would be forgotten here, and the client told nothing.
-    this.#stream.destroy(error ?? new Error('broken off'))
+    super.destroy(error ?? new Error('broken off'))
   }
 
-  resume(): void {
+  override resume(): void {
     this.#stream.resume()
   }
-
-  end(): void {
-    this.#stream.end()
-  }
-
-  once(_event: 'close', listener: () => void): void {
-    this.#exchange.onClose(listener)
-  }
-
-  /** Whoever made the exchange listens already. */
-  on(): void {}
 }
 
 function withStatus(status: number, headers: RawHeaders): string[] {
