@@ -56,12 +56,16 @@ export async function startWeb1(ports: Web1Ports, context: Web1Context): Promise
   // Without names of its own a real one would lend root, or could give nobody a terminal.
   const withoutNames = userInfo().uid !== 0 && terminalsHaveGroup()
   const isReal = found !== undefined && (found.nssWrapper !== undefined || withoutNames)
-  const server = isReal
-    ? await startReal(ports, upstream, found, context)
-    : await startStandIn(ports, upstream, context)
   const page = createServer((_request, response) => response.end('web1 is well\n'))
   page.listen(ports.page, host)
   await once(page, 'listening')
+  const start = isReal
+    ? startReal(ports, upstream, found, context)
+    : startStandIn(ports, upstream, context)
+  const server = await start.catch((error: unknown) => {
+    page.close()
+    throw error
+  })
   return {
     ...server,
     ports,

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { WebSocketServer, type WebSocket } from 'ws'
-import type { Clock } from '../../protocols/kit/clock.ts'
+import type { Clock, Timer } from '../../protocols/kit/clock.ts'
 import { levels, type Level } from '../../protocols/session.ts'
 import {
   editPage,
@@ -98,7 +98,7 @@ export async function startWiki(
     for (const client of sockets.clients) client.send(line)
   }
 
-  let tick = clock.startTimer(tickMs, beat)
+  let tick: Timer
   function beat(): void {
     const time = new Date(clock.wallMs()).toISOString().slice(11, 19)
     for (const stream of streams) stream.write(`data: ${time} UTC\n\n`)
@@ -160,6 +160,7 @@ export async function startWiki(
 
   server.listen(port, host)
   await once(server, 'listening')
+  tick = clock.startTimer(tickMs, beat)
   return {
     port,
     tokens,

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort } from '../integration/postgres-server.ts'
+import { freePort } from '../../deploy/ports.ts'
 
 const versions = '/usr/lib/postgresql'
 

