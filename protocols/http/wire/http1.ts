@@ -6,7 +6,7 @@ import type { SallyportError } from '../../kit/errors.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
 import { AnswerDownstream } from './answer-downstream.ts'
-import { fieldTokens, isFieldName, isFieldValue, isOfOneHop, lowerNames } from './fields.ts'
+import { fieldTokens, fieldValues, isFieldName, isFieldValue, isOfOneHop, lowerNames } from './fields.ts'
 import { HttpRefusal, malformed } from './refusal.ts'
 
 /** Who is told what comes on a connection. */
@@ -211,7 +211,7 @@ class Http1Exchange implements Exchange {
 
   informational(status: number, headers: RawHeaders): void {
     if (this.version === '1.0' || status !== 103) return
-    const link = headers.flatMap((name, at) => (name === 'link' ? [headers[at + 1]!] : []))
+    const link = fieldValues(headers, 'link').filter((value) => plainLink.test(value))
     if (link.length === 0) return
     try {
       this.#response.writeEarlyHints({ link })
@@ -291,6 +291,12 @@ class Http1Exchange implements Exchange {
 }
 
 function ignored(): void {}
+
+/**
+ * A link of RFC 8288, 3, that can be read in one way. Node looks at what it is to send by an expression that takes twice the time for each
+ * parameter of a link that does not fit: what fits here fits there at once.
+ */
+const plainLink = /^<[^<>]*>(?:[\t ]*;[\t ]*[^\s;"=]+(?:=(?:"[^\s;"]*"|[^\s;"]*))?)*$/
 
 /** Fields that were sent after a body and may go on: none that says where it ends, who asks or how to read it. */
 export function passingTrailers(trailers: RawHeaders): RawHeaders {
