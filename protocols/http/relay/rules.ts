@@ -80,18 +80,41 @@ const decodingsMax = 3
 function formsOf(path: string): string[] {
   if (!/%|\/\.|\/\/|;|\.$/.test(path)) return [path]
   const forms = new Set([path])
+  // What `new URL(path, base)` and `parse_url(path)` make of one that begins like a reference to another host (RFC 3986, 4.2).
+  const [isOfHost, behindHost = '/'] = /^\/{2,}[^/]+(\/.*)?$/s.exec(path) ?? []
+  for (const given of isOfHost === undefined ? [path] : [path, behindHost]) {
+    addForms(forms, given, (each) => each)
+    // Decoded by somebody behind whoever took the dots out.
+    if (given.includes('%') && /\/\./.test(given)) addForms(forms, given, withoutDots)
+  }
+  return [...forms]
+}
+
+/** As sent and as often decoded as may be; before each time it becomes what `between` makes of it. */
+function addForms(forms: Set<string>, path: string, between: (path: string) => string): void {
   let decoded = path
   for (let times = 0; times <= decodingsMax; times++) {
     forms.add(decoded)
-    forms.add(normalise(decoded))
+    decoded = between(decoded)
+    addNormal(forms, decoded)
     // Matrix parameters; what was hidden as a query; blanks, line ends and dots that routers and file systems drop.
     const bare = decoded.replaceAll(/;[^/]*/g, '').replace(/[?#].*$/s, '')
-    forms.add(normalise(bare))
+    addNormal(forms, bare)
     // oxlint-disable-next-line no-control-regex -- these are what is dropped. Looked for from where they begin alone: a run of them inside costs nothing.
-    forms.add(normalise(bare.replace(/(?<![\u0000-\u0020.])[\u0000-\u0020.]+$/, '')))
-    decoded = decode(decoded)
+    addNormal(forms, bare.replace(/(?<![\u0000-\u0020.])[\u0000-\u0020.]+$/, ''))
+    const next = decode(decoded)
+    if (next === decoded) return
+    decoded = next
   }
-  return [...forms]
+}
+
+/** Doubled slashes become one before `..` is looked at, as nginx and Go have it, or after, as RFC 3986 and `new URL` do. */
+function addNormal(forms: Set<string>, path: string): void {
+  const slashed = path.replaceAll('\\', '/')
+  forms.add(withoutDots(slashed.replaceAll(/\/{2,}/g, '/')))
+  const strict = withoutDots(slashed)
+  forms.add(strict)
+  forms.add(strict.replaceAll(/\/{2,}/g, '/'))
 }
 
 function decode(path: string): string {
@@ -104,14 +127,14 @@ function decode(path: string): string {
   }
 }
 
-/** RFC 3986, 5.2.4, and doubled slashes as one. */
-function normalise(path: string): string {
+/** RFC 3986, 5.2.4: a `..` takes away what stands before it, be it nothing between two slashes. */
+function withoutDots(path: string): string {
   const kept: string[] = []
-  const parts = path.replaceAll('\\', '/').split('/')
+  const parts = path.split('/')
   for (const [at, part] of parts.entries()) {
     const isLast = at === parts.length - 1
     if (part === '..') kept.pop()
-    else if (part !== '.' && (part !== '' || isLast)) kept.push(part)
+    else if (part !== '.' && at > 0) kept.push(part)
     if (isLast && (part === '.' || part === '..')) kept.push('')
   }
   return `/${kept.join('/')}`

@@ -6,7 +6,14 @@ import type { SallyportError } from '../../kit/errors.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
 import { AnswerDownstream } from './answer-downstream.ts'
-import { fieldTokens, fieldValues, isFieldName, isFieldValue, isOfOneHop, lowerNames } from './fields.ts'
+import {
+  fieldTokens,
+  fieldValues,
+  isFieldName,
+  isFieldValue,
+  isOfOneHop,
+  lowerNames,
+} from './fields.ts'
 import { HttpRefusal, malformed } from './refusal.ts'
 
 /** Who is told what comes on a connection. */

@@ -44,6 +44,19 @@ test.each([
   ['GET', '/users/7/keys%23a', 'admin'],
   ['GET', '/users/7/%25256beys', 'admin'],
   ['GET', '/x/..;/never/y', 'deny'],
+  // What begins like a reference to another host is one for `new URL(path, base)` of Node and `parse_url` of PHP.
+  ['GET', '//x/never/y', 'deny'],
+  ['GET', '///x:1/never/y', 'deny'],
+  ['GET', '//a@x/users/7/keys', 'admin'],
+  ['GET', '//x/%6eever/y', 'deny'],
+  ['GET', '//x/y/../never/y', 'deny'],
+  // Nothing between two slashes is a part of a path too, for whoever reads RFC 3986.
+  ['GET', '/x/../never//../y', 'deny'],
+  ['GET', '/x/..//users//7///../keys', 'admin'],
+  ['GET', '/x/..%5c/users%5c/7//%5c../keys', 'admin'],
+  // Dots taken out by one, and the rest decoded by another behind it.
+  ['GET', '/x/../n%65ver/%2e%2e/y', 'deny'],
+  ['GET', '/x//y', 'read'],
   // A rule that asks for less is for what it names alone.
   ['POST', '/SEARCH', 'write'],
   ['POST', '/search/', 'write'],
