@@ -89,7 +89,7 @@ export function appRequestOf(
   }
 }
 
-/** Heads that are sent at the end of this turn, with or without company. */
+/** Answers that are sent at the end of this turn, as far as they came. */
 const unsent: Exchange[] = []
 
 function flushSoon(exchange: Exchange): void {
@@ -257,6 +257,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
       mayTrail,
       last,
       isWhole,
+      gathers: true,
     })
     flushSoon(exchange)
   }

@@ -45,7 +45,7 @@ export interface Exchange {
   head(status: number, headers: RawHeaders, how?: AnswerHead): void
   /** False: wait for `onDrain`. */
   write(chunk: Buffer): boolean
-  /** Sends at once what waits for company. */
+  /** Sends what `gathers` kept back: to be called at the end of the turn. */
   flush(): void
   end(trailers?: RawHeaders): void
   /** Breaks the answer off so that nobody takes it for whole: the connection ends (HTTP/1), the stream is reset (HTTP/2). */
@@ -72,4 +72,9 @@ export interface AnswerHead {
   readonly mayTrail?: boolean
   readonly last?: boolean
   readonly isWhole?: boolean
+  /**
+   * Head, body and end are kept back until `flush`, so that answers of one turn leave in a row. Sent one by one, each wakes its client
+   * anew, which costs the kernel more than all else that it does for an answer.
+   */
+  readonly gathers?: boolean
 }

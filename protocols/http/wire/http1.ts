@@ -163,6 +163,9 @@ class Http1Exchange implements Exchange {
   #broken: HttpRefusal | undefined
   #onDrain: (() => void) | undefined
   #awaitsDrain = false
+  #isGathering = false
+  /** What `end` was given while it gathered. */
+  #endsWith: RawHeaders | undefined
 
   constructor(
     request: IncomingMessage,
@@ -230,6 +233,10 @@ class Http1Exchange implements Exchange {
   head(status: number, headers: RawHeaders, how: AnswerHead = {}): void {
     const response = this.#response
     if (how.last === true) response.shouldKeepAlive = false
+    if (how.gathers === true) {
+      this.#isGathering = true
+      response.socket?.cork()
+    }
     const fields = headers as string[]
     if (how.statusText === undefined || how.statusText === '') response.writeHead(status, fields)
     else response.writeHead(status, how.statusText, fields)
@@ -245,10 +252,22 @@ class Http1Exchange implements Exchange {
   }
 
   flush(): void {
-    this.#response.flushHeaders()
+    if (!this.#isGathering) return
+    this.#isGathering = false
+    if (this.#endsWith === undefined) {
+      this.#response.flushHeaders()
+      this.#response.socket?.uncork()
+    } else {
+      // Uncorks too.
+      this.end(this.#endsWith)
+    }
   }
 
   end(trailers: RawHeaders = []): void {
+    if (this.#isGathering) {
+      this.#endsWith = trailers
+      return
+    }
     if (trailers.length > 0 && this.version === '1.1') {
       const pairs: [string, string][] = []
       for (let at = 0; at < trailers.length; at += 2) pairs.push([trailers[at]!, trailers[at + 1]!])
