@@ -17,6 +17,7 @@ import {
   warningHeaders,
 } from './downstream/refusal-words.ts'
 import { noteGone, RequestSource } from './observe.ts'
+import { redactQuery } from './observe/redact-query.ts'
 import { requestHeaders } from './relay/request-headers.ts'
 import { isStatus, responseHeaders } from './relay/response-headers.ts'
 import { recordBodies, type BodyRecording } from './relay/record-bodies.ts'
@@ -176,8 +177,8 @@ class RelayedRequest implements AppAnswer, Leaseholder {
       this.#refuse(toSallyportError(error))
       return
     }
-    const title = `${exchange.method} ${asked.path}`
-    this.#bodies = recordBodies(held.session, this.#id, title)
+    const path = redactQuery(asked.path, this.#terms.redactedParameters)
+    this.#bodies = recordBodies(held.session, this.#id, `${exchange.method} ${path}`)
     // The record is committed before anything leaves; a cut meanwhile drops this.
     this.#session.forwardCall(() => {
       if (this.#isSettled) return
