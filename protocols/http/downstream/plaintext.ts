@@ -17,7 +17,8 @@ export async function answerPlaintext(
 ): Promise<void> {
   const head = first.subarray(0, headBytesMax).toString('latin1')
   const location = /^(?:GET|HEAD) (\/[!-~]*) HTTP\/1\.[01]\r\n/.exec(head)
-  const authority = parseAuthority(/\r\nHost:[ \t]*([!-~]*)[ \t]*\r\n/i.exec(head)?.[1] ?? '')
+  // At least one character: blanks alone could be parted in as many ways as the square of their number.
+  const authority = parseAuthority(/\r\nHost:[ \t]*([!-~]+)[ \t]*\r\n/i.exec(head)?.[1] ?? '')
   const isOurs = authority?.name.endsWith(`.${host.domain}`) ?? false
   const isPage = location !== null && isOurs && /\r\nAccept:[^\r]*text\/html/i.test(head)
   const words = 'Sallyport: this port speaks HTTPS only. Use https:// with the same address.\r\n'

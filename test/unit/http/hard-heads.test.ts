@@ -1,6 +1,12 @@
+import type { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import { expect, test } from 'vitest'
 import { cookiesOf, findEvidence } from '../../../protocols/http/downstream/evidence.ts'
+import { answerPlaintext } from '../../../protocols/http/downstream/plaintext.ts'
 import { responseHeaders } from '../../../protocols/http/relay/response-headers.ts'
+import type { Host } from '../../../protocols/engine.ts'
+import { defaultLimits } from '../../../protocols/kit/limits.ts'
+import { createTestClock } from '../../test-clock.ts'
 
 // What strangers and apps may send takes time from everybody. Reading each of these as often as here took far longer than a test may.
 
@@ -26,5 +32,31 @@ test('an answer whose Connection names thousands of fields is read at once', () 
   const fields = Array.from({ length: 3_000 }, (_, at) => [`x${at}`, 'y']).flat()
   for (let times = 0; times < 200; times++) {
     expect(responseHeaders(['connection', `${names.join()},X7`, ...fields])).toHaveLength(5_998)
+  }
+})
+
+test('what comes in the clear is read at once, whatever it is', async () => {
+  const parts = { domain: 'access.test', clock: createTestClock(), limits: defaultLimits }
+  const host = parts as unknown as Host
+  const hard = ['Host:', 'Host: \t', 'Host:x', 'Accept:', 'Accept: text/htm', 'Host:\t\r\n'].map(
+    (each) => `GET / HTTP/1.1\r\n${each}`.padEnd(16_383).concat('\u0001'),
+  )
+  for (let times = 0; times < 100; times++) {
+    for (const head of hard) {
+      let told = ''
+      const connection = new Duplex({
+        read() {},
+        write(chunk: Buffer, _encoding, done) {
+          told += chunk.toString()
+          done()
+        },
+        final(done) {
+          this.push(null)
+          done()
+        },
+      })
+      await answerPlaintext(connection as Socket, Buffer.from(head), host)
+      expect(told).toMatch(/^HTTP\/1\.1 400 /)
+    }
   }
 })
