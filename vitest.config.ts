@@ -9,6 +9,7 @@ const env = {
 /**
  * `maxWorkers`: files at once; by itself vitest leaves a processor out. Those with servers of their own wait most of the time: three of them
  * keep two processors busy.
+ * The limits end what hangs: the slowest takes half a minute by itself, and several times that on a machine that others use.
  * Long runs: `SALLYPORT_LONG=1` (fuzz, faults and soak take minutes instead of seconds).
  */
 const project = (
@@ -21,7 +22,9 @@ const project = (
     name,
     include,
     testTimeout,
-    hookTimeout: 120_000,
+    hookTimeout: 240_000,
+    // By itself vitest looks for one second, which a busy machine may need for one answer.
+    expect: { poll: { timeout: 30_000 } },
     pool: 'forks' as const,
     env,
     maxWorkers,
@@ -39,13 +42,13 @@ export default defineConfig({
       project(
         'unit',
         ['test/unit/**/*.test.ts', '{proxy,control,protocols,certs}/**/*.test.ts'],
-        30_000,
+        60_000,
         '100%',
       ),
-      project('conformance', ['test/conformance/**/*.test.ts'], 60_000, 2),
-      project('integration', ['test/integration/**/*.test.ts'], 120_000, 3),
+      project('conformance', ['test/conformance/**/*.test.ts'], 240_000, 2),
+      project('integration', ['test/integration/**/*.test.ts'], 240_000, 3),
       // Each drives a browser, which takes a processor by itself.
-      project('browser', ['test/browser/**/*.test.ts'], 120_000, 1),
+      project('browser', ['test/browser/**/*.test.ts'], 240_000, 1),
       project('faults', ['test/faults/**/*.test.ts'], 300_000, 2),
     ],
   },

@@ -37,7 +37,7 @@ beforeAll(async () => {
   ])
   page = await browser.context.newPage()
   page.setDefaultTimeout(20_000)
-}, 120_000)
+})
 afterAll(async () => {
   await browser?.close()
   await demo?.stop()
@@ -268,7 +268,7 @@ test('nobody is signed in by somebody else’s link', async () => {
   await signInAtProvider(tab, 'oncall')
   await tab.getByLabel('Why').fill('to share it')
   await tab.getByRole('button', { name: 'Request access' }).click()
-  await expect.poll(() => link, { timeout: 20_000 }).toContain('/.sallyport/finish?code=')
+  await expect.poll(() => link).toContain('/.sallyport/finish?code=')
   const before = await sessionOf(browser.context)
   await page.goto(link)
   await heading('This sign-in cannot go on').waitFor()
@@ -390,7 +390,7 @@ test('the app’s page hears of the end before it comes, and of the end', async 
   const told = () => page.evaluate<Told>('window.told')
   const names = async (): Promise<string[]> => (await told()).map(([name]) => name)
   // A minute before.
-  await expect.poll(names, { timeout: 20_000 }).toContain('warning')
+  await expect.poll(names).toContain('warning')
   const [session, warning] = await told()
   expect(session).toEqual(['session', { level: 'read', expiresAtMs: expect.any(Number) as number }])
   expect(warning).toEqual(['warning', { line: expect.stringMatching(/"wiki" ends in/) as string }])

@@ -101,7 +101,7 @@ test('every request that the app saw before the proxy was killed is on record', 
     }
     const waiting = multiplexed.start(`/never?killed/${round}/waits`)
     waiting.resume()
-    await expect.poll(() => app.arrived.length - before, { timeout: 30_000 }).toBeGreaterThan(500)
+    await expect.poll(() => app.arrived.length - before).toBeGreaterThan(500)
     const pid = stack.pid('proxy')
     process.kill(pid, 'SIGKILL')
     const answered = await Promise.all(running)
@@ -156,7 +156,7 @@ test(`${sessionsMany} sessions at once and ${requestsMany} requests leave nothin
     ({ status }) => status === 200,
   )
   warm.close()
-  await expect.poll(() => app.connections, { timeout: 30_000 }).toBe(0)
+  await expect.poll(() => app.connections).toBe(0)
   const before = descriptors()
   const clients = tokens.map((token) => openHttp1(stack, 'wiki', bearerOf(token)))
   ends.push(() => clients.forEach((client) => client.close()))
@@ -189,8 +189,8 @@ test(`${sessionsMany} sessions at once and ${requestsMany} requests leave nothin
   expect(memory() - half1).toBeLessThan(96 * 1_024 * 1_024)
   for (const client of clients) client.close()
   await sessionsOf((all) => all.every(({ state }) => state === 'closed'))
-  await expect.poll(() => app.connections, { timeout: 30_000 }).toBe(0)
-  await expect.poll(() => descriptors() - before, { timeout: 30_000 }).toBeLessThanOrEqual(4)
+  await expect.poll(() => app.connections).toBe(0)
+  await expect.poll(() => descriptors() - before).toBeLessThanOrEqual(4)
   expect(app.arrived.filter(({ url }) => /^\/many\/\d+\//.test(url))).toHaveLength(requestsMany)
   // Asked for once, when it is all there: searches and the index want the same processor.
   await eventually(

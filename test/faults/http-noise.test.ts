@@ -273,7 +273,7 @@ test(`noise with the seed ${seed}`, async () => {
       }),
     )
   }
-  await eventually(() => site.server.serving === 0, 10_000)
+  await eventually(() => site.server.serving === 0)
   expect(site.server.crashes).toEqual([])
   const textOf = ({ method, url }: { method: string; url: string }): string =>
     `${method} ${redactQuery(url, [])}`

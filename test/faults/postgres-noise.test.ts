@@ -120,7 +120,7 @@ describe('before the login', () => {
   ])('who sends %s and waits is sent away', async (_name, bytes) => {
     const told = plain()
     told.socket.write(bytes)
-    await eventually(() => told.closed, 3_000)
+    await eventually(() => told.closed)
   })
 
   test('a byte at a time is as good as all at once, but not for ever', async () => {
@@ -132,7 +132,7 @@ describe('before the login', () => {
       })
     }
     await eventually(() => told.text === 'S')
-    await eventually(() => told.closed, 3_000)
+    await eventually(() => told.closed)
   })
 
   test('endless requests for GSS encryption', async () => {
@@ -164,7 +164,7 @@ describe('before the login', () => {
         told.socket.write(randomBytes(randomInt(1, 64)))
         if (randomInt(2) === 0) told.socket.end()
       }
-      await eventually(() => wires.every((told) => told.closed), 3_000)
+      await eventually(() => wires.every((told) => told.closed))
     }
     expect(server.crashes).toEqual([])
   })
@@ -207,7 +207,7 @@ describe('after the login', () => {
       const told = await loggedIn()
       told.socket.write(Buffer.concat([client.query('select 1'), randomBytes(randomInt(5, 200))]))
       told.socket.end()
-      await eventually(() => told.closed, 3_000)
+      await eventually(() => told.closed)
     }
     await eventually(() => server.serving === 0)
     for (const record of gate.records) expect(record.outcomes).toHaveLength(1)

@@ -56,7 +56,7 @@ async function begin(
     `${route} HTTP/1.1\r\nhost: control\r\nexpect: 100-continue\r\n` +
       `content-type: ${contentType}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n`,
   )
-  await expect.poll(() => answer, { timeout: 5_000 }).toContain('HTTP/1.1')
+  await expect.poll(() => answer).toContain('HTTP/1.1')
   // One after the other over the same store: what was asked before is answered before.
   await site.admin.call('whoami')
   return {
@@ -219,7 +219,7 @@ describe('a proxy whose key was stolen', () => {
     const revokeIt = () =>
       site.admin.call('proxyRevoke', { params: { id: proxyId }, body: { reason: 'stolen' } })
     await revokeIt()
-    await expect.poll(() => feeds[0].closed, { timeout: 5_000 }).toMatchObject({ code: 1008 })
+    await expect.poll(() => feeds[0].closed).toMatchObject({ code: 1008 })
     for (const thief of [stolen, renewed]) {
       await expect(feedOf(thief)).rejects.toThrow('status 401')
       const { status } = await site.ask(thief, 'POST', '/v1/proxy/renew', {})

@@ -89,7 +89,7 @@ describe.each(names)('%s', (name) => {
         expect(JSON.stringify(answer.body)).not.toMatch(/select |\.ts:|node_modules|syntax error/)
       }
     }
-  }, 60_000)
+  })
 
   if (route.body === undefined) return
   test('takes no field that it does not know', async () => {

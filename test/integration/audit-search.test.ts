@@ -453,7 +453,7 @@ describe.each(engines)('the audit as it is read in a %s store', (engine) => {
       },
     )
     await expect
-      .poll(async () => (await search({ session: id })).items, { timeout: 10_000 })
+      .poll(async () => (await search({ session: id })).items)
       .toMatchObject([{ text: 'select soon', outcome: { status: 'ok' } }])
     await opened.close()
     expect(await registry.metrics()).toContain('sallyport_audit_entries_received_total 4')

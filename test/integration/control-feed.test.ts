@@ -345,7 +345,7 @@ describe.each(['embedded', 'postgres'] as const)('the feed over the %s store', (
       bad.joined.proxyId,
     ])
     await expect(connectFeed(target, bad)).rejects.toThrow('status 401')
-    await expect.poll(() => client.closed?.code, { timeout: 15_000 }).toBe(1008)
+    await expect.poll(() => client.closed?.code).toBe(1008)
   })
 
   test.each([
@@ -357,7 +357,7 @@ describe.each(['embedded', 'postgres'] as const)('the feed over the %s store', (
     const client = await connectFeed(target, proxy)
     open.push(client)
     client.send(text)
-    await expect.poll(() => client.closed?.code, { timeout: 10_000 }).toBeGreaterThan(1_000)
+    await expect.poll(() => client.closed?.code).toBeGreaterThan(1_000)
     expect([1008, 1009]).toContain(client.closed!.code)
   })
 
@@ -366,7 +366,7 @@ describe.each(['embedded', 'postgres'] as const)('the feed over the %s store', (
     await first.next('resync')
     const second = await listen()
     await second.next('heartbeat')
-    await expect.poll(() => first.closed?.code, { timeout: 10_000 }).toBe(1000)
+    await expect.poll(() => first.closed?.code).toBe(1000)
     expect(second.closed).toBeUndefined()
     const { items } = await site.admin.call('groups')
     expect(items[0]!.proxies.find((each) => each.id === proxy.joined.proxyId)!.state).toBe(
@@ -412,6 +412,6 @@ describe.each(['embedded', 'postgres'] as const)('the feed over the %s store', (
       expect(after - before).toBeLessThanOrEqual(1)
     })
     const count = client.messages.length
-    await expect.poll(() => client.messages.length, { timeout: 10_000 }).toBeGreaterThan(count)
+    await expect.poll(() => client.messages.length).toBeGreaterThan(count)
   })
 })

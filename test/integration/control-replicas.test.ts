@@ -162,7 +162,7 @@ describe.each(['embedded', 'postgres'] as const)('the hub over the %s store', (e
     const { rows } = collect(hub)
     await sleep(clock, 100)
     const position = await append(stores.state)
-    await expect.poll(() => rows.at(-1)?.position, { timeout: 5_000 }).toBe(position)
+    await expect.poll(() => rows.at(-1)?.position).toBe(position)
   })
 
   test('the poll alone is enough', async () => {
@@ -170,8 +170,8 @@ describe.each(['embedded', 'postgres'] as const)('the hub over the %s store', (e
     hub = await openFeedHub({ realm, state: deaf, clock, log, pollMs: 100 })
     const { rows, state } = collect(hub)
     const position = await append(stores.state)
-    await expect.poll(() => rows.at(-1)?.position, { timeout: 5_000 }).toBe(position)
-    await expect.poll(() => state.beats, { timeout: 5_000 }).toBeGreaterThan(2)
+    await expect.poll(() => rows.at(-1)?.position).toBe(position)
+    await expect.poll(() => state.beats).toBeGreaterThan(2)
   })
 
   test('the doorbell rings for rows of the feed, and says nothing', async () => {
@@ -183,7 +183,7 @@ describe.each(['embedded', 'postgres'] as const)('the hub over the %s store', (e
     await sleep(clock, 100)
     expect(rings).toBe(before)
     await append(stores.state)
-    await expect.poll(() => rings, { timeout: 5_000 }).toBeGreaterThan(before)
+    await expect.poll(() => rings).toBeGreaterThan(before)
     await stop()
   })
 
@@ -199,9 +199,9 @@ describe.each(['embedded', 'postgres'] as const)('the hub over the %s store', (e
     })
     const { rows, state } = collect(hub)
     const first = await append(stores.state)
-    await expect.poll(() => rows.at(-1)?.position, { timeout: 5_000 }).toBe(first)
+    await expect.poll(() => rows.at(-1)?.position).toBe(first)
     const second = await append(stores.state)
-    await expect.poll(() => rows.at(-1)?.position, { timeout: 5_000 }).toBe(second)
+    await expect.poll(() => rows.at(-1)?.position).toBe(second)
     expect(rows.map(({ position }) => position)).toEqual([first, second])
     expect([lost, state.lost]).toEqual([1, 0])
   })
@@ -226,7 +226,7 @@ describe.each(['embedded', 'postgres'] as const)('the hub over the %s store', (e
     await stores.state.query('delete from feed where position = $1', [position])
     await stores.state.query('update feed_heads set position = position - 1')
     broken = false
-    await expect.poll(() => state.lost, { timeout: 5_000 }).toBe(1)
+    await expect.poll(() => state.lost).toBe(1)
     expect(hub.position).toBe(position - 1)
   })
 })

@@ -219,7 +219,7 @@ describe('the demo', () => {
     const before = await grants()
     demo.process.kill('SIGKILL')
     await once(demo.process, 'exit')
-    await until(() => running.every((pid) => !isAlive(pid)), 10_000)
+    await until(() => running.every((pid) => !isAlive(pid)), 60_000)
     demo = await start()
     expect(await grants()).toEqual(before)
     expect(await psql(connection('dev'), 'select 1')).toMatchObject({ code: 0, output: '1\n' })

@@ -72,7 +72,8 @@ describe('plain psql under a grant', () => {
     expect(stderr).toContain('has ended')
     expect(stderr).toContain('HINT')
     expect(tookMs).toBeGreaterThan(leftMs - 500)
-    expect(tookMs).toBeLessThan(leftMs + 3_000)
+    // Long before the statement would have ended.
+    expect(tookMs).toBeLessThan(leftMs + 60_000)
     await eventually(
       () => backendsRunning('marker-expiry'),
       (count) => count === 0,

@@ -58,7 +58,7 @@ function client(port: number) {
       socket.write(
         `${method} ${path} HTTP/1.1\r\nHost: wiki.${domain}\r\nAuthorization: Bearer ${apiToken}\r\n\r\n`,
       )
-      await eventually(() => end.test(told) || isClosed, 8_000)
+      await eventually(() => end.test(told) || isClosed)
       return told
     },
     close: () => socket.destroy(),

@@ -335,7 +335,7 @@ describe('on a raw socket', () => {
       }),
     )
     await eventually(() => site.server.serving === 0)
-  }, 60_000)
+  })
 
   test.each(Object.entries(cases))('%s', (name, { told, reaches = [] }) => {
     const index = Object.keys(cases).indexOf(name)

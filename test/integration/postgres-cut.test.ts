@@ -57,10 +57,11 @@ describe('a cut', () => {
     const startedMs = performance.now()
     site.gate.sessions[0]!.cut('grant-expired', 'your grant has ended', 'ask for another')
     await closed
-    expect(performance.now() - startedMs).toBeLessThan(2_000)
+    // Long before the statement would have ended.
+    expect(performance.now() - startedMs).toBeLessThan(60_000)
     expect(said.text).toContain('FATAL:  your grant has ended')
     expect(said.text).toContain('HINT:  ask for another')
-    await eventually(async () => (await backends()) === 0, 2_000)
+    await eventually(async () => (await backends()) === 0)
     await eventually(() => site.server.serving === 0)
     expect(site.gate.records[0]!.outcomes[0]!.status).toMatch(/cancelled|unknown/)
   })
@@ -101,7 +102,7 @@ describe('a cut', () => {
     await eventually(() => site.gate.records.length === 3)
     site.gate.sessions[0]!.cut()
     await ends
-    await eventually(async () => (await backends()) === 0, 3_000)
+    await eventually(async () => (await backends()) === 0)
   })
 
   test('of sixty sessions at once', async () => {
@@ -117,7 +118,7 @@ describe('a cut', () => {
     for (const session of site.gate.sessions) session.cut()
     const ends = await Promise.all(clients.map(({ sleeping }) => sleeping))
     for (const end of ends) expect(end).toMatchObject({ code: '57P01' })
-    await eventually(async () => (await backends()) === 0, 5_000)
+    await eventually(async () => (await backends()) === 0)
   })
 
   test.each([
@@ -162,7 +163,7 @@ test('a client that is gone leaves no sleeping backend', async () => {
   await eventually(async () => (await active()) === 1)
   child.kill('SIGKILL')
   await closed
-  await eventually(async () => (await backends()) === 0, 3_000)
+  await eventually(async () => (await backends()) === 0)
   await eventually(() => site.server.serving === 0)
   expect(site.gate.sessions[0]!.ended?.reason).toMatch(/client/)
 })

@@ -20,7 +20,7 @@ beforeAll(async () => {
   blockBinding(true)
   opened = await prepared.open()
   await opened.startProxy({ policy: 'secrets: []\n' })
-}, 60_000)
+})
 afterAll(async () => {
   await prepared.stop()
   rmSync(folder, { recursive: true, force: true })

@@ -61,7 +61,7 @@ beforeAll(async () => {
   )
   database = new Client({ connectionString: databaseUrl, options: '-c search_path=state' })
   await database.connect()
-}, 120_000)
+})
 afterAll(async () => {
   for (const api of opened) api.close()
   await database?.end()

@@ -225,7 +225,7 @@ test('many sessions come and go, and nothing stays', async () => {
   }
   await stack.sessions(dev, (all) => all.every(({ closedAtMs }) => closedAtMs !== null))
   // Each session has two at least; the proxy's own connections to control come and go, a few at a time.
-  await eventually(() => descriptors() <= before + 16, 10_000)
+  await eventually(() => descriptors() <= before + 16)
   expect(stack.served()).toEqual([])
 })
 

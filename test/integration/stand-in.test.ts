@@ -34,7 +34,7 @@ beforeAll(async () => {
   await opened.startProxy({ policy: `secrets:\n${web1Rule(web1)}` })
   ann = await sshPerson(opened, 'ann')
   await opened.grant(ann.email, 'web1', 'read', 3_600_000)
-}, 90_000)
+})
 afterAll(async () => {
   web1.close()
   await prepared.stop()

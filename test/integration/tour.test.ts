@@ -41,7 +41,7 @@ beforeAll(async () => {
   )
   if (demo.exitCode !== null) throw new Error(`the demo ended:\n${printed}`)
   port = String(readyFile.parse(JSON.parse(readFileSync(file, 'utf8'))).proxy.ports.postgres)
-}, 100_000)
+})
 afterAll(async () => {
   if (demo.exitCode === null && demo.signalCode === null) {
     const gone = once(demo, 'exit')
@@ -97,4 +97,4 @@ test('every part says what it should', async () => {
   ]
   expect(said).toHaveLength(expected.length + 1)
   for (const [index, words] of expected.entries()) expect(said[index]).toMatch(words)
-}, 120_000)
+})

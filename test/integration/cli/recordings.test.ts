@@ -211,7 +211,7 @@ test('a live terminal is watched as it goes on, until q', async () => {
       }
       // Nothing more comes while it is watched.
       if (query['cursor'] === 'b')
-        await new Promise((resolve) => setTimeout(resolve, 5_000).unref())
+        await new Promise((resolve) => setTimeout(resolve, 60_000).unref())
       return {
         recording: view,
         parts: [part(2, framesOf(given.slice(4)))],
