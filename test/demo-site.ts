@@ -174,7 +174,7 @@ export function run(
 export async function eventually<T>(
   ask: () => Promise<T> | T,
   ready: (answer: T) => boolean,
-  limitMs = 20_000,
+  limitMs = 60_000,
 ): Promise<T> {
   for (let waited = 0; ; waited += 50) {
     const answer = await ask()

@@ -52,6 +52,28 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true })
 })
 
+/**
+ * What each `sleep` of the README waits for: there are seconds for it there, which are not enough on a busy machine. What then has to be
+ * live for a while lives longer, for the same reason.
+ */
+const awaited = [
+  'SALLY_HOME=$lead sally requests --decide --ids',
+  'SALLY_HOME=$auditor sally sessions --live --resource orders-db --ids',
+  'SALLY_HOME=$auditor sally sessions --live --resource web1 --ids',
+  'SALLY_HOME=$auditor sally sessions --live --resource orders-db --ids',
+]
+
+function patiently(script: string): string {
+  const waits = awaited.values()
+  return script
+    .replaceAll(/& sleep \d+$/gm, () => {
+      const wait = waits.next().value ?? 'no such wait'
+      return `& for n in {1..100}; do [ -z "$(${wait} 2>/dev/null)" ] || break; sleep 0.2; done`
+    })
+    .replace('pg_sleep(5)', 'pg_sleep(10)')
+    .replace('timeout 6', 'timeout 10')
+}
+
 /** The shell commands under "Five minutes", one text for each block; the first starts the demo. */
 function partsOfTour(): string[] {
   const readme = readFileSync(join(root, 'README.md'), 'utf8')
@@ -77,7 +99,8 @@ test('the demo prints the same commands', async () => {
 test('every part says what it should', async () => {
   const [start, ...parts] = partsOfTour()
   expect(start).toBe('npm ci && npm run demo\n')
-  const script = parts.map((part) => `${part}\necho '${border}'\n`).join('')
+  const script = patiently(parts.map((part) => `${part}\necho '${border}'\n`).join(''))
+  expect(script.match(/for n in /g)).toHaveLength(awaited.length)
   const environment = { HOME: join(directory, 'home'), PGSERVICEFILE: '', NO_COLOR: '1' }
   const toured = await run('bash', ['-c', `cd '${directory}'; exec 2>&1\n${script}`], environment)
   const said = toured.stdout.split(`${border}\n`)
