@@ -17,12 +17,16 @@ const controlHeap = ['--initial-heap-size=256']
  * is over; V8 itself would let it grow only where much survives. It is collected by one thread: to share so little out costs more than
  * doing it, and the other processor has work of its own. And nothing is made in the old generation at once because others of its kind lived long (a
  * WebSocket is made where a request is): dead, it would keep all that it points to until the whole heap is collected.
+ * Bulk has the young generation collected early (`protocols/kit/passed-through.ts`). The whole heap is collected at twice what lived in it: left to
+ * itself V8 lets it grow by a few MiB only, and counts what passes through outside of it as growth.
  */
 const proxyHeap = [
   '--min-semi-space-size=16',
   '--max-semi-space-size=16',
   '--no-parallel-scavenge',
   '--no-allocation-site-pretenuring',
+  '--expose-gc',
+  '--heap-growing-percent=100',
 ]
 
 export interface ProgramSettings {

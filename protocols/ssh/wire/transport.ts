@@ -5,6 +5,7 @@
 import type { Duplex } from 'node:stream'
 import { SallyportError } from '../../kit/errors.ts'
 import type { HostKey } from '../../engine.ts'
+import { passedThrough } from '../../kit/passed-through.ts'
 import type { TransportHandlers, TransportRole } from './transport-role.ts'
 import { disconnectMessage, messages, serverSignatureAlgorithms } from '../wire.ts'
 import { clientAlgorithms, serverAlgorithms, signInAlgorithms } from './algorithms.ts'
@@ -105,6 +106,7 @@ export class Transport {
     this.#socket.on('data', (chunk: Buffer) => {
       if (this.#over || this.#ending) return
       this.#guard(() => {
+        passedThrough(chunk.length)
         this.#count(chunk.length)
         this.#protocol.parse(chunk, 0, chunk.length)
       })
