@@ -175,10 +175,11 @@ function resourceOf(name: string, { port, tls, http, secret, resource: more }: S
   }
 }
 
-function ruleOf(name: string, { port, tls, secret, caFile }: StackApp): string {
+function ruleOf(name: string, { port, tls, http, secret, caFile }: StackApp): string {
   return `  - reference: "${secret === undefined ? 'none' : 'sealed'}:${name}"
     addresses: ["${host}:${port}"]
     tls: ${tls?.mode ?? 'disable'}
     levels: [${levels.join(', ')}]
+    credential: ${JSON.stringify(http?.credential ?? { kind: 'none' })}
 ${tls?.serverName === undefined ? '' : `    serverName: ${tls.serverName}\n`}${caFile === undefined ? '' : `    caFile: ${caFile}\n`}`
 }

@@ -121,8 +121,8 @@ const httpMethod = z
   .toUpperCase()
   .regex(/^[A-Z-]+$/, 'must be a method')
 
-/** As `HttpCredential` in protocols/session.ts. */
-const httpCredential = z.discriminatedUnion('kind', [
+/** How a secret is shown to an app; as `HttpCredential` in protocols/session.ts. */
+export const httpCredential = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('none') }),
   z.strictObject({ kind: z.literal('bearer') }),
   z.strictObject({ kind: z.literal('basic') }),
@@ -130,7 +130,7 @@ const httpCredential = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('client-certificate') }),
   z.strictObject({
     kind: z.literal('oauth'),
-    tokenUrl: z.url({ protocol: /^https$/ }).max(2_048),
+    tokenUrl: z.url({ protocol: /^https$/, error: 'must be an https:// URL' }).max(2_048),
     scope: line(1_000).min(1).optional(),
   }),
 ])

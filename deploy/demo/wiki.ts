@@ -231,6 +231,7 @@ export function wikiRule({ port }: Wiki): string {
   return `  - reference: "sealed:${wikiName}/*"
     addresses: ["${host}:${port}"]
     tls: disable
+    credential: { kind: bearer }
     levels: [${levels.join(', ')}]
 `
 }

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../../control/api/resource.ts'
 import { SallyportError } from '../../protocols/kit/errors.ts'
 import type { Level, SshUpstream, Upstream, UpstreamTlsMode } from '../../protocols/session.ts'
@@ -43,6 +44,8 @@ interface Use {
   readonly port: number
   readonly account: string
   readonly reference: string
+  /** How an app is shown it; undefined for other protocols. */
+  readonly credential: SecretRule['credential']
   /** Why a rule's own demands are not met. */
   readonly objection: (rule: SecretRule) => string | undefined
   /** A name that somebody else resolves: no network rule can be held against where it leads. */
@@ -52,7 +55,8 @@ interface Use {
 /**
  * The binding that the policy gives to a level of a resource.
  * @throws SallyportError `secret-not-bound` if no rule binds the reference to exactly this address, server name, TLS
- *   mode (or a stronger one than the rule's), host keys of SSH, and level; or the bastion's in the same way.
+ *   mode (or a stronger one than the rule's), host keys of SSH, way of showing it to an app, account where it names any, and level; or
+ *   the bastion's in the same way.
  */
 export function bindSecret(policy: Policy, resource: Resource, level: Level): Binding {
   const offered = resource.levels[level]
@@ -68,10 +72,9 @@ export function bindSecret(policy: Policy, resource: Resource, level: Level): Bi
   const { rule, bound } = bind(policy, resource, {
     what: `${resource.name} level ${level} (${offered.secret})`,
     ...{ level, host, port, account: offered.account, reference: offered.secret },
+    credential,
     objection: (each) =>
-      ssh === undefined
-        ? (tlsObjection(each, host, serverName, tls) ?? tokenUrlObjection(each, oauth?.tokenUrl))
-        : trusted(each).objection,
+      ssh === undefined ? tlsObjection(each, host, serverName, tls) : trusted(each).objection,
     isResolvedElsewhere: ssh?.bastion !== undefined,
   })
   const upstream: Upstream = {
@@ -104,7 +107,7 @@ function bindBastion(
   const { host, port, account, secret: reference } = bastion
   const { rule, bound } = bind(policy, resource, {
     what: `the bastion of ${resource.name} (${reference})`,
-    ...{ level, host, port, account, reference },
+    ...{ level, host, port, account, reference, credential: undefined },
     objection: (each) => bindHosts(bastion, each.ssh, reference).objection,
     isResolvedElsewhere: false,
   })
@@ -117,12 +120,12 @@ function bind(
   resource: Resource,
   use: Use,
 ): { rule: SecretRule; bound: BoundSecret } {
-  const { level, host, port, account, reference } = use
+  const { host, port, account, reference } = use
   const reasons: string[] = []
   for (const rule of policy.secrets) {
     if (!rule.matches.test(reference)) continue
     const addresses = rule.addresses.filter((each) => mayMatch(each, use))
-    const objection = objectionOf(rule, level, addresses.length > 0) ?? use.objection(rule)
+    const objection = objectionOf(rule, use, addresses.length > 0) ?? use.objection(rule)
     if (objection === undefined) {
       const allowsPeer = (peer: string): boolean => addresses.some((each) => mayLead(each, peer))
       return { rule, bound: { host, port, account, reference, allowsPeer } }
@@ -130,12 +133,28 @@ function bind(
     reasons.push(`${rule.reference}: ${objection}`)
   }
   const why = reasons.join('; ') || 'no rule names the reference'
-  throw notBound(use.what, resource, level, why)
+  throw notBound(use.what, resource, use.level, why)
 }
 
-function objectionOf(rule: SecretRule, level: Level, addressMatches: boolean): string | undefined {
-  if (!rule.levels.includes(level)) return `not for level ${level}`
-  return addressMatches ? undefined : 'not for this address'
+function objectionOf(rule: SecretRule, use: Use, addressMatches: boolean): string | undefined {
+  if (!rule.levels.includes(use.level)) return `not for level ${use.level}`
+  if (!addressMatches) return 'not for this address'
+  if (rule.accounts?.includes(use.account) === false) return `not for account ${use.account}`
+  return credentialObjection(rule.credential, use.credential)
+}
+
+/** Who chooses how a secret is shown chooses who gets to read it: an app echoes and logs what it does not know for a credential. */
+function credentialObjection(
+  ruled: SecretRule['credential'],
+  shown: SecretRule['credential'],
+): string | undefined {
+  if (shown === undefined) return ruled === undefined ? undefined : 'for HTTP alone'
+  if (ruled === undefined) {
+    return shown.kind === 'none' ? undefined : 'for HTTP it has to say how it is shown (credential)'
+  }
+  return isDeepStrictEqual(ruled, shown)
+    ? undefined
+    : `not to be shown as ${JSON.stringify(shown)}, only as ${JSON.stringify(ruled)}`
 }
 
 function tlsObjection(
@@ -149,17 +168,6 @@ function tlsObjection(
   }
   if (strength[tls] < strength[rule.tls]) return `TLS mode ${tls} is weaker than ${rule.tls}`
   return undefined
-}
-
-/** A rule that lets a secret be traded lets nobody see the secret itself. */
-function tokenUrlObjection(
-  { tokenUrls = [] }: SecretRule,
-  tokenUrl: string | undefined,
-): string | undefined {
-  if (tokenUrl === undefined) {
-    return tokenUrls.length > 0 ? 'for OAuth client credentials alone' : undefined
-  }
-  return tokenUrls.includes(tokenUrl) ? undefined : `not for token URL ${tokenUrl}`
 }
 
 function mayMatch(rule: AddressRule, { host, port, isResolvedElsewhere }: Use): boolean {

@@ -10,8 +10,11 @@
  *         caFile: orders-ca.pem                  # default: the system's authorities
  *         levels: [read, write]                  # default: read
  *
- * For HTTP, `tokenUrls: ["https://login.example.com/token"]` names where a client's secret may be traded for an access token (OAuth client
- * credentials): with it the rule is for that alone, the secret goes there and nowhere else, and what it was traded for to `addresses`.
+ *         accounts: [orders_read]                # default: any that the resource names
+ *
+ * For HTTP a rule says how the secret is shown, as the resource does and to the letter: `credential: { kind: header, name: X-Api-Key }`. Without
+ * it, it is for no app: control would choose the header, and with it who reads or logs it. Of kind `oauth` (`tokenUrl`, `scope`)
+ * the secret goes to that URL and nowhere else, and what it is traded for to `addresses`. `none:<any name>` needs none.
  *
  * SSH knows no TLS: there a rule names `hostKeys` and `hostAuthorities` (lines as in an id_*.pub file), and then only a server
  * counts that the rule and the resource both accept. `certificate:<name>` is a reference like any other, and so is a bastion's; a rule
@@ -22,7 +25,7 @@ import { BlockList, isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { level } from '../../control/api/names.ts'
-import { sshPublicKey, upstreamTls } from '../../control/api/resource.ts'
+import { httpCredential, sshPublicKey, upstreamTls } from '../../control/api/resource.ts'
 import { InvalidInput } from '../../control/api/problem.ts'
 import { parseCertificate, splitPem } from '../split-pem.ts'
 import { parseSshPublicKeyLine } from '../../protocols/kit/ssh-public-key.ts'
@@ -44,8 +47,10 @@ export interface SecretRule {
   readonly caPem: string | undefined
   /** Servers of SSH; undefined: whichever the resource names, for certificates only. */
   readonly ssh?: SshHostTrust
-  /** Where a client's secret may be traded for an access token; with any, the rule is for nothing else. */
-  readonly tokenUrls?: readonly string[]
+  /** How it is shown to an app; with it the rule is for HTTP alone, without it for other protocols. */
+  readonly credential?: z.infer<typeof httpCredential> | undefined
+  /** Undefined: any. */
+  readonly accounts?: readonly string[] | undefined
   readonly levels: readonly z.infer<typeof level>[]
 }
 
@@ -89,10 +94,8 @@ const policyFile = z.strictObject({
         tls: upstreamTls.default('verify-full'),
         caFile: z.string().min(1).max(4_096).optional(),
         levels: z.array(level).min(1).default(['read']),
-        tokenUrls: z
-          .array(z.url({ protocol: /^https$/, error: 'must be an https:// URL' }).max(2_048))
-          .max(32)
-          .default([]),
+        accounts: z.array(z.string().min(1).max(128)).min(1).max(1_000).optional(),
+        credential: httpCredential.optional(),
         hostKeys: z.array(sshKey).max(32).default([]),
         hostAuthorities: z.array(sshKey).max(32).default([]),
       }),

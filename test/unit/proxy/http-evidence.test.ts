@@ -12,6 +12,7 @@ import { SallyportError } from '../../../protocols/kit/errors.ts'
 import { Secret } from '../../../protocols/kit/secret.ts'
 import type { Evidence } from '../../../protocols/engine.ts'
 import { createBrowserSignIns } from '../../../proxy/identity/browser-sign-ins.ts'
+import type { Policy } from '../../../proxy/policy/policy.ts'
 import type { Confirmation } from '../../../proxy/control-link/confirmations.ts'
 import {
   advanceUntil,
@@ -40,12 +41,21 @@ const wiki = resourceShape.parse({
   },
   http: { credential: { kind: 'bearer' } },
 })
+const policy: Policy = {
+  secrets: [
+    {
+      ...{ reference: 'fake:wiki/*', matches: /^fake:wiki\//, serverName: undefined },
+      ...{ addresses: [wiki.address], tls: 'disable', caPem: undefined },
+      ...{ levels: ['read', 'write'], credential: { kind: 'bearer' } },
+    },
+  ],
+}
 
 let directory: string
 let world: ProxyWorld
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'http-evidence-'))
-  world = await createProxyWorld({ stateDirectory: directory })
+  world = await createProxyWorld({ stateDirectory: directory, policy })
   await world.feed({ kind: 'resource', resource: wiki })
 })
 afterEach(() => {

@@ -178,34 +178,81 @@ describe('a resource of HTTP that changed', () => {
   })
 })
 
-describe('a secret that is traded', () => {
-  const oauth = { credential: { kind: 'oauth', tokenUrl, scope: 'wiki.read' } }
+describe('how a secret is shown', () => {
   const policyOf = (more = '') => {
     const path = join(directory, 'policy.yaml')
     const rule = `reference: "sealed:wiki/*", addresses: ["wiki.internal:443"]${more}`
     writeFileSync(path, `secrets: [{ ${rule} }]`)
     return readPolicy(path)
   }
-  const trades = `, tokenUrls: ["${tokenUrl}"]`
+  const kinds = {
+    bearer: { kind: 'bearer' },
+    basic: { kind: 'basic' },
+    header: { kind: 'header', name: 'X-Api-Key' },
+    'another header': { kind: 'header', name: 'x-request-id' },
+    'a certificate': { kind: 'client-certificate' },
+    oauth: { kind: 'oauth', tokenUrl, scope: 'wiki.read' },
+    'oauth elsewhere': { kind: 'oauth', tokenUrl: `${tokenUrl}2`, scope: 'wiki.read' },
+    'oauth on another host': { kind: 'oauth', tokenUrl: 'https://evil.example.test/token' },
+    'oauth for more': { kind: 'oauth', tokenUrl, scope: 'wiki.read wiki.admin' },
+    'oauth for whatever there is': { kind: 'oauth', tokenUrl },
+  }
+  const shown = (credential: object): string => `, credential: ${JSON.stringify(credential)}`
+  const notBound = expect.objectContaining({ code: 'secret-not-bound' }) as Error
 
-  it('is bound where a rule names just that URL', () => {
-    const { oauth: bound } = bindSecret(policyOf(trades), app(oauth), 'read')
-    expect(bound).toMatchObject({ tokenUrl, scope: 'wiki.read' })
+  it.each(Object.entries(kinds))('is %s, where the rule says so to the letter', (ruled, one) => {
+    const policy = policyOf(shown(one))
+    for (const [kind, credential] of Object.entries(kinds)) {
+      const bind = () => bindSecret(policy, app({ credential }), 'read')
+      if (kind === ruled) expect(bind().reference).toBe('sealed:wiki/read')
+      else expect(bind).toThrow(notBound)
+    }
   })
 
-  it.each([
-    ['no URL', '', oauth],
-    ['another URL', ', tokenUrls: ["https://login.example.test/token2"]', oauth],
-    ['another host', ', tokenUrls: ["https://evil.example.test/token"]', oauth],
-    ['trading alone, and it would be shown itself', trades, {}],
-  ])('is not where the rule names %s', (_, more, http) => {
-    expect(() => bindSecret(policyOf(more), app(http), 'read')).toThrow(
-      expect.objectContaining({ code: 'secret-not-bound' }) as Error,
+  it('is never for control to choose', () => {
+    for (const credential of Object.values(kinds)) {
+      expect(() => bindSecret(policyOf(), app({ credential }), 'read')).toThrow(
+        /has to say how it is shown/,
+      )
+    }
+  })
+
+  it('is for HTTP alone: no database is given what is for an app', () => {
+    const database = resourceShape.parse({
+      ...{ name: 'db', protocol: 'postgres', address: { host: 'wiki.internal', port: 443 } },
+      levels: { read: { account: 'reader', secret: 'sealed:wiki/read' } },
+    })
+    expect(bindSecret(policyOf(), database, 'read').account).toBe('reader')
+    expect(() => bindSecret(policyOf(shown(kinds.bearer)), database, 'read')).toThrow(
+      /for HTTP alone/,
     )
   })
 
-  it('is never sent without TLS', () => {
-    expect(() => policyOf(', tokenUrls: ["http://login.example.test/token"]')).toThrow(/https/)
+  it('is with the account that the rule names, or any where it names none', () => {
+    const basic = app({ credential: kinds.basic })
+    const bind = (accounts: string) =>
+      bindSecret(policyOf(`${shown(kinds.basic)}${accounts}`), basic, 'read').account
+    expect(bind('')).toBe('reader')
+    expect(bind(', accounts: [writer, reader]')).toBe('reader')
+    expect(() => bind(', accounts: [writer]')).toThrow(/not for account reader/)
+  })
+
+  it('is to be traded where the rule says', () => {
+    const { oauth } = bindSecret(
+      policyOf(shown(kinds.oauth)),
+      app({ credential: kinds.oauth }),
+      'read',
+    )
+    expect(oauth).toMatchObject({ tokenUrl, scope: 'wiki.read' })
+  })
+
+  it.each([
+    [{ kind: 'oauth', tokenUrl: 'http://login.example.test/token' }, /https/],
+    [{ kind: 'header', name: 'sallyport-assertion' }, /is set by the proxy/],
+    [{ kind: 'header' }, /policy\.yaml:1:.*credential\.name/],
+    [{ kind: 'cookie' }, /policy\.yaml:1:.*credential\.kind/],
+  ])('is no %j', (credential, words) => {
+    expect(() => policyOf(shown(credential))).toThrow(words)
   })
 })
 
