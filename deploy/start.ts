@@ -82,7 +82,7 @@ async function run(options: StartOptions, signal: AbortSignal): Promise<void> {
       )
     }
     announce(
-      `policy of the proxy, read when it starts: ${site.paths.proxy}/policy.yaml; logs: ${site.paths.logs}`,
+      `policy of the proxy, read at the start and at SIGHUP: ${site.paths.proxy}/policy.yaml; logs: ${site.paths.logs}`,
     )
     if (!signal.aborted) await once(signal, 'abort')
     announce('stopping: live sessions may finish what they do')

@@ -7,11 +7,20 @@ import { createLog } from './observe/log.ts'
 import { startProxy, type RunningProxy } from './start-proxy.ts'
 
 let isStopping = false
+/** A SIGHUP that came before there was a proxy: its policy may have been read by then. */
+let isReloadWanted = false
+let running: RunningProxy | undefined
 
 async function main(): Promise<void> {
+  process.on('SIGHUP', () => {
+    if (running === undefined) isReloadWanted = true
+    else running.reloadPolicy()
+  })
   const { config, readyFile } = readConfig(process.argv.slice(2), process.env)
   const log = createLog(config.logLevel)
   const proxy = await startProxy({ config, log })
+  running = proxy
+  if (isReloadWanted) proxy.reloadPolicy()
   process.on('SIGTERM', () => stop(proxy, readyFile))
   process.on('SIGINT', () => stop(proxy, readyFile))
   await proxy.ready()

@@ -22,9 +22,10 @@ import { openHealthServer } from './observe/health-server.ts'
 import { createLog } from './observe/log.ts'
 import { createMetrics } from './observe/metrics.ts'
 import { readinessChecks } from './observe/readiness.ts'
-import { readPolicy } from './policy/policy.ts'
+import { openPolicy } from './policy/open-policy.ts'
 import { readVersion } from './read-version.ts'
 import type { SecretStore } from './secrets/secret-store.ts'
+import { followPolicy } from './sessions/follow-policy.ts'
 import { followView } from './sessions/follow-view.ts'
 import { createRegistry } from './sessions/registry.ts'
 import { watchOutage } from './sessions/watch-outage.ts'
@@ -57,6 +58,8 @@ export interface RunningProxy {
   ready(): Promise<void>
   /** Live sessions. */
   readonly sessions: number
+  /** Reads the policy file again; a broken one changes nothing, and the log says what is wrong. */
+  reloadPolicy(): void
   /** Takes nothing new, lets sessions end for up to `drainMs`, then cuts them, and closes all. Idempotent. */
   stop(drainMs?: number): Promise<void>
 }
@@ -75,13 +78,7 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
     const waitingMax = limits.signInsMax
     const controlApi = createControlApi({ controlUrl: config.controlUrl, identity, waitingMax })
     closers.push(() => controlApi.close())
-    const policy = readPolicy(config.policyFile)
-    if (policy.secrets.length === 0) {
-      log.warn(
-        { policyFile: config.policyFile },
-        'the policy binds no secret: nothing can be reached',
-      )
-    }
+    const policy = openPolicy(config.policyFile, log)
 
     const current = (): ProxyIdentity => identity
     const opening = { config, identity: current, controlApi, closers, clock, log }
@@ -118,11 +115,13 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
       feedPosition: () => view.position,
       shortcomings: () => lacking,
       clockSkewMs: () => controlClock.skewMs(),
+      policy: () => policy,
       linkUp: () => link.state === 'up',
       spool: () => spool.figures(),
       shippingLagMs: () => shipper.figures().lagMs,
     })
     followView({ view, registry, clock })
+    followPolicy({ policy, registry, clock })
     const isRefused = (): boolean => link.state === 'refused'
     closers.push(watchOutage({ registry, identities, freshness, isRefused, clock }))
     spool.onFailure((failure) => {
@@ -200,6 +199,7 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
       get sessions() {
         return registry.size
       },
+      reloadPolicy: () => policy.reload(),
       stop(drainMs = limits.drainMs) {
         isDraining = true
         stopping ??= drain({

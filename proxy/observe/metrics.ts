@@ -18,6 +18,8 @@ export interface Readings {
   /** What is lacking to serve the protocols that are listened for. */
   shortcomings(): Readonly<Partial<Record<ProtocolName, string | undefined>>>
   clockSkewMs(): number
+  /** How often the policy was read again. */
+  policy(): { taken: number; failed: number; isBehind: boolean }
   linkUp(): boolean
   spool(): {
     bytes: number
@@ -147,6 +149,19 @@ export function createMetrics(readings: Readings): Metrics {
     },
   })
   void degraded
+  const reloads = new Counter({
+    name: name('policy_reloads_total'),
+    help: 'How often the policy was read again (SIGHUP); failed: it stayed as it was',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      const { taken, failed } = readings.policy()
+      this.reset()
+      this.inc({ outcome: 'taken' }, taken)
+      this.inc({ outcome: 'failed' }, failed)
+    },
+  })
+  void reloads
   const gauge = (suffix: string, help: string, read: () => number): void => {
     const reading = new Gauge({
       name: name(suffix),
@@ -163,6 +178,11 @@ export function createMetrics(readings: Readings): Metrics {
   gauge('web_sockets', 'Open WebSockets', () => openWebSockets)
   gauge('sign_ins', 'People signing in while their client waits', () => readings.signIns())
   gauge('control_link_up', 'Whether the link to control is up', () => Number(readings.linkUp()))
+  gauge(
+    'policy_behind',
+    'Whether the policy file was broken when it was last read, so that the one before it counts',
+    () => Number(readings.policy().isBehind),
+  )
   gauge('feed_position', 'Position of the feed that is applied', () => readings.feedPosition())
   gauge('feed_age_seconds', 'Age of the newest lease; NaN without one', () => {
     const ageMs = readings.leaseAgeMs()

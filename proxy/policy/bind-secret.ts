@@ -20,6 +20,8 @@ export interface BoundSecret {
   readonly account: string
   /** `<store>:<path>`, or `certificate:<name>`. */
   readonly reference: string
+  /** Of the rule, those that may be meant. */
+  readonly addresses: readonly AddressRule[]
   /**
    * Whether the secret may be sent over a connection to this IP address. For a host name that only a network rule binds, this
    * is where the name's present address is held to the rule.
@@ -128,7 +130,7 @@ function bind(
     const objection = objectionOf(rule, use, addresses.length > 0) ?? use.objection(rule)
     if (objection === undefined) {
       const allowsPeer = (peer: string): boolean => addresses.some((each) => mayLead(each, peer))
-      return { rule, bound: { host, port, account, reference, allowsPeer } }
+      return { rule, bound: { host, port, account, reference, addresses, allowsPeer } }
     }
     reasons.push(`${rule.reference}: ${objection}`)
   }

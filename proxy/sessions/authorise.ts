@@ -17,7 +17,7 @@ import { chooseGrant, matchesWanted, type HeldGrant } from '../grants/grant-cach
 import { revokedError, type Identity } from '../identity/identify.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { bindSecret, type Binding, type BoundSecret } from '../policy/bind-secret.ts'
-import type { Policy } from '../policy/policy.ts'
+import type { OpenedPolicy } from '../policy/open-policy.ts'
 import { accessDenied } from './access-denied.ts'
 import type { Dial, StartDial } from './dial.ts'
 import type { LiveSession } from './live-session.ts'
@@ -32,7 +32,7 @@ export interface AuthoriseOptions {
   readonly freshness: Pick<Freshness, 'covers' | 'leaseAgeMs'>
   readonly controlClock: ControlClock
   readonly registry: Registry
-  readonly policy: Policy
+  readonly policy: Pick<OpenedPolicy, 'current'>
   readonly spool: Spool
   readonly startDial: StartDial
   readonly createSession: (facts: SessionFacts, dial: Dial) => LiveSession
@@ -116,7 +116,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
 
   function dialFor(resource: Resource, claims: GrantClaims): Candidate['dialled'] {
     try {
-      const hop = hopOf(bindSecret(policy, resource, claims.level))
+      const hop = hopOf(bindSecret(policy.current, resource, claims.level))
       return { dial: dial(hop, resource), hop }
     } catch {
       return undefined
@@ -213,7 +213,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
     try {
       const confirmed = await confirm(request, candidate)
       const resource = requireUsable(request, confirmed.claims)
-      const binding = bindSecret(policy, resource, confirmed.claims.level)
+      const binding = bindSecret(policy.current, resource, confirmed.claims.level)
       request.requireOpen()
 
       const hop = hopOf(binding)

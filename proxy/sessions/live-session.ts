@@ -27,6 +27,7 @@ import type {
 } from '../../protocols/session.ts'
 import type { Forwarder } from '../audit/spool-types.ts'
 import type { EvidenceFacts } from '../grants/control-view.ts'
+import type { Binding } from '../policy/bind-secret.ts'
 import { createCredentials, type Credentials } from './credentials.ts'
 import { cutError, cutOf } from './cut-words.ts'
 import type { Dial } from './dial.ts'
@@ -43,6 +44,7 @@ const detailCharactersMax = 1_000
 
 export class LiveSession implements Session {
   readonly labels: SessionLabels
+  readonly binding: Binding
   readonly upstream: Upstream
   readonly ssh?: SshTerms
   readonly http?: HttpTerms
@@ -78,6 +80,7 @@ export class LiveSession implements Session {
 
   constructor(facts: SessionFacts, tools: SessionTools, dial: Dial) {
     this.labels = facts.labels
+    this.binding = facts.binding
     this.upstream = facts.binding.upstream
     this.identity = facts.identity
     this.confirmedPosition = facts.confirmedPosition

@@ -23,7 +23,7 @@ import { createRedeemApiToken } from '../identity/redeem-api-token.ts'
 import { createRedeem, firstToRedeem } from '../identity/redeem.ts'
 import type { SignIns } from '../identity/sign-in.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { Policy } from '../policy/policy.ts'
+import type { OpenedPolicy } from '../policy/open-policy.ts'
 import { createEnvStore } from '../secrets/env-store.ts'
 import { createSealedStore } from '../secrets/sealed-store.ts'
 import type { SecretStore } from '../secrets/secret-store.ts'
@@ -45,7 +45,7 @@ export interface OpenGateOptions {
   readonly assertionSigner: AssertionSigner
   readonly control: ControlLink
   readonly controlApi: Pick<ControlApi, 'api' | 'certifySession'>
-  readonly policy: Policy
+  readonly policy: OpenedPolicy
   /** Default: `env` and `sealed`. */
   readonly stores: readonly SecretStore[] | undefined
   readonly spool: Spool

@@ -41,6 +41,7 @@ import type { CertifySession } from '../../proxy/sessions/credentials.ts'
 import { createCancelKeys } from '../../proxy/sessions/cancel-keys.ts'
 import { createSessions } from '../../proxy/sessions/create-session.ts'
 import type { DialTarget, StartDial } from '../../proxy/sessions/dial.ts'
+import { followPolicy } from '../../proxy/sessions/follow-policy.ts'
 import { followView } from '../../proxy/sessions/follow-view.ts'
 import { createLeases } from '../../proxy/sessions/leases.ts'
 import { levelCovering, newestGrantOf } from '../../proxy/sessions/newest-grant.ts'
@@ -157,7 +158,7 @@ export const ordersDb: Resource = resourceShape.parse({
   },
 })
 
-const anywhere: Policy = {
+export const anywhere: Policy = {
   secrets: [
     {
       reference: 'fake:**',
@@ -226,6 +227,12 @@ export async function createProxyWorld(options: WorldOptions) {
   let isDraining = false
   const identities = createIdentities({ realm: 'default', view, clock, controlClock })
   followView({ view, registry, clock })
+  const policyListeners: (() => void)[] = []
+  const policy = {
+    current: options.policy ?? anywhere,
+    onChange: (listener: () => void): void => void policyListeners.push(listener),
+  }
+  followPolicy({ policy, registry, clock })
   const stopWatching = watchOutage({
     registry,
     identities,
@@ -331,7 +338,7 @@ export async function createProxyWorld(options: WorldOptions) {
       view,
       ask,
       freshness,
-      policy: options.policy ?? anywhere,
+      policy,
       createSession,
     }),
     isDraining: () => isDraining,
@@ -402,6 +409,11 @@ export async function createProxyWorld(options: WorldOptions) {
   }
   return {
     clock,
+    /** As after a reload. */
+    changePolicy(next: Policy): void {
+      policy.current = next
+      for (const listener of policyListeners) listener()
+    },
     signing,
     limits,
     view,

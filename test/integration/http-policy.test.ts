@@ -1,6 +1,8 @@
 /** The proxy's own policy before a control that lies, with every process real: a secret is shown as the policy says, or not at all. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { bearerOf, openHttp1 } from '../fakes/http-clients.ts'
+import { bearerOf, openHttp1, type Told } from '../fakes/http-clients.ts'
 import { startWebApp, type WebApp } from '../fakes/web-app.ts'
 import { startHttpStack, type HttpPerson, type HttpStack, type StackApp } from '../http-stack.ts'
 
@@ -78,4 +80,39 @@ test('a control that was taken over cannot choose how a secret is shown', async 
   await say(shown)
   await expect.poll(async () => (await ask('/after')).status).toBe(200)
   expect(keyShown((await ask('/after')).text)).toEqual([secret])
+})
+
+test('SIGHUP has the proxy read its policy again, and a broken one changes nothing', async () => {
+  const policyFile = join(stack.site.paths.proxy, 'policy.yaml')
+  const policy = readFileSync(policyFile, 'utf8')
+  const reload = (text: string): void => {
+    writeFileSync(policyFile, text)
+    process.kill(stack.pid('proxy'), 'SIGHUP')
+  }
+  const readings = () => stack.log('proxy').match(/the policy was (?:not )?read/g) ?? []
+  const open = openHttp1(stack, name, bearerOf(token))
+  const status = async (told: Promise<Told>): Promise<number> => (await told).status
+  try {
+    expect(await status(open.ask('/'))).toBe(200)
+
+    reload(policy.replace('addresses', 'adresses'))
+    await expect.poll(readings).toEqual(['the policy was not read'])
+    expect(stack.log('proxy')).toMatch(/policy\.yaml:2:5: .*Unrecognized key: .*adresses/)
+    expect(await status(open.ask('/'))).toBe(200)
+    expect(await status(ask('/'))).toBe(200)
+
+    // What is open goes with what is bound, and nothing new begins.
+    reload('secrets: []\n')
+    await expect.poll(readings).toHaveLength(2)
+    expect(await status(ask('/'))).toBe(502)
+    const arrived = app.arrived.length
+    await expect(status(open.ask('/'))).resolves.not.toBe(200)
+    expect(app.arrived).toHaveLength(arrived)
+
+    reload(policy)
+    await expect.poll(readings).toHaveLength(3)
+    expect(await status(ask('/'))).toBe(200)
+  } finally {
+    open.close()
+  }
 })

@@ -45,6 +45,7 @@ const metrics = createMetrics({
   feedPosition: () => 42,
   shortcomings: () => ({ postgres: undefined, ssh: 'something' }),
   clockSkewMs: () => -250,
+  policy: () => ({ taken: 2, failed: 1, isBehind: true }),
   linkUp: () => true,
   spool: () => ({
     bytes: 1,
@@ -80,6 +81,9 @@ describe('the metrics', () => {
       'sallyport_proxy_degraded{protocol="ssh"} 1',
       'sallyport_proxy_feed_age_seconds 1.5',
       'sallyport_proxy_feed_position 42',
+      'sallyport_proxy_policy_reloads_total{outcome="taken"} 2',
+      'sallyport_proxy_policy_reloads_total{outcome="failed"} 1',
+      'sallyport_proxy_policy_behind 1',
       'sallyport_proxy_clock_skew_seconds -0.25',
       'sallyport_proxy_shipping_lag_seconds 2',
     ]) {
