@@ -3,7 +3,6 @@ import type { Writable } from 'node:stream'
 import { newOutcome } from '../activity.ts'
 import type { Host } from '../engine.ts'
 import type { Timer } from '../kit/clock.ts'
-import { remember } from '../kit/remember.ts'
 import type { Place } from '../kit/roster.ts'
 import { toSallyportError, type SallyportError } from '../kit/errors.ts'
 import type { ActivityId, Cut, HttpTerms, Session } from '../session.ts'
@@ -12,6 +11,7 @@ import type { Asked } from './downstream/check.ts'
 import { isBeingCut, type HeldLease, type Leaseholder } from './downstream/held-lease.ts'
 import {
   answerCut,
+  cutStatus,
   LevelRefusal,
   refusalWords,
   warningHeaders,
@@ -19,13 +19,21 @@ import {
 import { noteGone, RequestSource } from './observe.ts'
 import { redactQuery } from './observe/redact-query.ts'
 import { requestHeaders } from './relay/request-headers.ts'
-import { isStatus, responseHeaders } from './relay/response-headers.ts'
+import {
+  announcesTrailers,
+  answerHeaders,
+  faultOfHead,
+  isTooLarge,
+  responseHeaders,
+  statusTextOf,
+} from './relay/response-headers.ts'
 import { recordBodies, type BodyRecording } from './relay/record-bodies.ts'
 import { isAllowed } from './relay/rules.ts'
 import { openApp } from './upstream.ts'
 import { badAnswer } from './upstream/failures.ts'
 import type { App, AppAnswer, AppCall, AppRequest, RawHeaders } from './upstream/app.ts'
 import type { Exchange } from './wire.ts'
+import { flushSoon } from './wire/flush-soon.ts'
 import { passingTrailers } from './wire/http1.ts'
 import { HttpRefusal, statusOf } from './wire/refusal.ts'
 
@@ -88,23 +96,6 @@ export function appRequestOf(
     }),
     body: exchange.body,
   }
-}
-
-/** Answers that are sent at the end of this turn, as far as they came. */
-const unsent: Exchange[] = []
-
-function flushSoon(exchange: Exchange): void {
-  if (unsent.push(exchange) > 1) return
-  setImmediate(() => {
-    for (const each of unsent.splice(0)) if (!each.isOver) each.flush()
-  })
-}
-
-function announcesTrailers(headers: RawHeaders): boolean {
-  for (let at = 0; at < headers.length; at += 2) {
-    if (headers[at]!.length === 7 && headers[at]!.toLowerCase() === 'trailer') return true
-  }
-  return false
 }
 
 /** Relays a request. Never throws: what goes wrong is answered. */
@@ -233,22 +224,22 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   }
 
   informational(status: number, headers: RawHeaders): void {
-    if (!this.#isSettled && !this.#exchange.hasBegun) {
+    if (!this.#isSettled && !this.#exchange.hasBegun && !isTooLarge(headers)) {
       this.#exchange.informational(status, responseHeaders(headers))
     }
   }
 
   head(status: number, statusText: string, headers: RawHeaders, isWhole: boolean): void {
     if (this.#isSettled) return
-    if (!isStatus(status)) {
-      this.#call?.abort()
-      this.failed(badAnswer(`status ${status}`))
+    const fault = faultOfHead(status, headers)
+    if (fault !== undefined) {
+      this.#fault(fault)
       return
     }
     const exchange = this.#exchange
     this.#outcome.tag = String(status)
     if (status >= 400) this.#outcome.status = 'error'
-    const passing = responseHeaders(headers)
+    const passing = answerHeaders(status, headers)
     if (this.#session.warning !== undefined) passing.push(...warningHeaders(this.#session))
     const mayTrail = this.#terms.version === '2' || announcesTrailers(headers)
     // What is left of a body that the app does not wait for.
@@ -264,7 +255,8 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   }
 
   data(chunk: Buffer): boolean {
-    if (this.#isSettled) return true
+    // The body of a 205 is none (RFC 9110, 15.3.6).
+    if (this.#isSettled || this.#outcome.tag === '205') return true
     this.#outcome.bytesDown += chunk.length
     const isRecorded = this.#record('answer', chunk)
     if (this.#isSettled) return true
@@ -286,11 +278,20 @@ class RelayedRequest implements AppAnswer, Leaseholder {
 
   end(trailers: RawHeaders): void {
     if (this.#isSettled) return
+    if (isTooLarge(trailers)) {
+      this.#fault('too many trailers, or too large ones')
+      return
+    }
     this.#settle()
     const { body, source } = this.#exchange
     // What is left of a body that the app did not wait for.
     if (body !== undefined && !source.readableEnded) this.#call?.abort()
     this.#exchange.end(passingTrailers(trailers))
+  }
+
+  #fault(why: string): void {
+    this.#call?.abort()
+    this.failed(badAnswer(why))
   }
 
   failed(error: SallyportError): void {
@@ -303,6 +304,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   cut(cut: Cut): void {
     const isTold = this.#isSettled
     this.#outcome.status = 'cancelled'
+    if (!this.#exchange.hasBegun) this.#outcome.tag = cutStatus
     this.#giveUp()
     if (this.#exchange.hasBegun) {
       // Also what the app had ended and the client not yet taken.
@@ -395,6 +397,3 @@ function bodyTooLarge(): HttpRefusal {
     isLast: true,
   })
 }
-
-/** A reason phrase that may be said again (RFC 9112, 4). */
-const statusTextOf = remember((text) => (/^[\t -~]{1,200}$/.test(text) ? text : ''), 64)

@@ -211,6 +211,20 @@ test('events leave at once, and a cut ends the stream in the middle', async () =
   expect(lastRecord().outcomes[0]!.status).toBe('cancelled')
 })
 
+test('a cut while the record is on its way to the disk: the client is told 403, and so is the record; the app gets nothing', async () => {
+  site.gate.commitsHeld = true
+  const before = site.gate.records.length
+  const told = site.ask({ method: 'POST', path: '/held', body: 'x' })
+  await eventually(() => site.gate.records.length > before)
+  site.gate.sessions.at(-1)!.cut('grant-revoked')
+  expect((await told).status).toBe(403)
+  site.gate.commitsHeld = false
+  expect(lastRecord()).toMatchObject({
+    ...{ text: 'POST /held', outcomes: [{ status: 'cancelled', tag: '403' }] },
+  })
+  expect(site.reached).toEqual([])
+})
+
 test('a cut before the answer is told with its reason; the next request of a connection too', async () => {
   site.answer = () => {}
   const asking = site.ask({ path: '/slow' })

@@ -99,6 +99,9 @@ export function pageOf({ method, target, headers }: Exchange, { authority }: Ask
   return from.startsWith(`${origin}/`) ? returnPath(from.slice(origin.length)) : '/'
 }
 
+/** What a client is answered that was cut before its answer began. */
+export const cutStatus = '403'
+
 /** Tells of a cut what the gate says of it. What is asked for again is what this request needs, not what was there before. */
 export function answerCut(
   exchange: Exchange,

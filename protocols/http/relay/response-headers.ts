@@ -1,5 +1,6 @@
+import { remember } from '../../kit/remember.ts'
 import { sessionCookie } from '../downstream/evidence.ts'
-import type { RawHeaders } from '../upstream/app.ts'
+import { answerFieldsMax, answerHeadBytesMax, type RawHeaders } from '../upstream/app.ts'
 import { fieldTokens, isFieldName, isFieldValue, isOfOneHop, lowerNames } from '../wire/fields.ts'
 
 /** `Clear-Site-Data` would clear our session along with the app's. */
@@ -39,7 +40,41 @@ function hostOnly(value: string): string | undefined {
   return [pair, ...kept].join(';')
 }
 
-/** RFC 9110, 15: what is none in HTTP/2 is none here. */
-export function isStatus(status: number): boolean {
-  return status >= 200 && status <= 599
+/**
+ * What passes of the fields of an answer with this status: none says that a body follows where none may (RFC 9110, 8.6 and 15.3.6).
+ * Chunks are of one hop in any case.
+ */
+export function answerHeaders(status: number, headers: RawHeaders): string[] {
+  const passing = responseHeaders(headers)
+  if (status !== 204 && status !== 205) return passing
+  const left = passing.flatMap((name, at) =>
+    at % 2 === 1 || name === 'content-length' ? [] : [name, passing[at + 1]!],
+  )
+  if (status === 205) left.push('content-length', '0')
+  return left
 }
+
+/** Why the head of an answer cannot be passed on; undefined: it can. What is no status in HTTP/2 is none here (RFC 9110, 15). */
+export function faultOfHead(status: number, headers: RawHeaders): string | undefined {
+  if (status < 200 || status > 599) return `status ${status}`
+  return isTooLarge(headers) ? 'too many fields, or too large ones' : undefined
+}
+
+/** The same in every version of HTTP: larger than this, HTTP/2 would lose its whole connection. Sizes as in RFC 9113, 6.5.2. */
+export function isTooLarge(headers: RawHeaders): boolean {
+  if (headers.length > 2 * answerFieldsMax) return true
+  let bytes = headers.length * 16
+  for (const each of headers) bytes += each.length
+  return bytes > answerHeadBytesMax
+}
+
+/** Whether fields after the body are to be expected of HTTP/1.1. */
+export function announcesTrailers(headers: RawHeaders): boolean {
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at]!.length === 7 && headers[at]!.toLowerCase() === 'trailer') return true
+  }
+  return false
+}
+
+/** A reason phrase that may be said again (RFC 9112, 4). */
+export const statusTextOf = remember((text) => (/^[\t -~]{1,200}$/.test(text) ? text : ''), 64)

@@ -4,7 +4,7 @@ import { toSallyportError, type SallyportError } from '../../kit/errors.ts'
 import type { ActivityId, Cut } from '../../session.ts'
 import { answerRefusal } from '../downstream/answer.ts'
 import { isBeingCut, type Leaseholder } from '../downstream/held-lease.ts'
-import { answerCut, refusalWords } from '../downstream/refusal-words.ts'
+import { answerCut, cutStatus, refusalWords } from '../downstream/refusal-words.ts'
 import { noteGone } from '../observe.ts'
 import { redactQuery } from '../observe/redact-query.ts'
 import {
@@ -21,7 +21,7 @@ import { fieldValue, fieldValues, lowerNames } from '../wire/fields.ts'
 import type { OpenWebSocket } from '../wire/http1.ts'
 import { HttpRefusal, malformed, statusOf } from '../wire/refusal.ts'
 import { webSocketAccept } from '../wire/web-socket-accept.ts'
-import { isStatus, responseHeaders } from './response-headers.ts'
+import { answerHeaders, faultOfHead, isTooLarge, responseHeaders } from './response-headers.ts'
 import { relayWebSocket } from './web-socket.ts'
 
 /** Fields of the app's answer that belong to its own handshake. */
@@ -67,6 +67,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       // After the switch the WebSocket says goodbye itself.
       if (isHandedOver) return
       outcome.status = 'cancelled'
+      if (!exchange.hasBegun) outcome.tag = cutStatus
       settle()
       call?.abort()
       if (exchange.hasBegun) {
@@ -93,16 +94,17 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
   const answer: AppUpgrade = {
     head(status, _statusText, headers) {
       if (isSettled) return
-      if (!isStatus(status)) {
-        refuse(badAnswer(`status ${status}`))
+      const fault = faultOfHead(status, headers)
+      if (fault !== undefined) {
+        refuse(badAnswer(fault))
         return
       }
       outcome.tag = String(status)
       if (status >= 400) outcome.status = 'error'
-      exchange.head(status, responseHeaders(headers), { last: true })
+      exchange.head(status, answerHeaders(status, headers), { last: true })
     },
     data(chunk) {
-      if (isSettled) return true
+      if (isSettled || outcome.tag === '205') return true
       outcome.bytesDown += chunk.length
       session.countDownstream(chunk.length)
       // A refusal is short, and its client is here for it alone.
@@ -121,6 +123,11 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
     switched(headers, app, appHead) {
       if (isSettled) {
         app.destroy()
+        return
+      }
+      if (isTooLarge(headers)) {
+        app.destroy()
+        refuse(badAnswer('too many fields, or too large ones'))
         return
       }
       outcome.tag = '101'

@@ -11,6 +11,11 @@ import type { SallyportError } from '../../kit/errors.ts'
 /** Names and values in turn, as on the wire (RFC 9110, 5.3: order and repetition are kept). Latin-1. */
 export type RawHeaders = readonly string[]
 
+/** All of the head of an answer, and of what follows its body. Bytes. */
+export const answerHeadBytesMax = 64 * 1024
+/** Fields of a head of an answer: as many as a request may have. */
+export const answerFieldsMax = 256
+
 /** A request as it was audited: nothing of it may be changed on the way but what is said here. */
 export interface AppRequest {
   readonly method: string

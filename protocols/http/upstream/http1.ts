@@ -7,14 +7,11 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex, Writable } from 'node:stream'
 import type { SallyportError } from '../../kit/errors.ts'
-import type { AppAnswer, AppCall } from './app.ts'
+import { answerHeadBytesMax, type AppAnswer, type AppCall } from './app.ts'
 import type { ConnectApp } from './connect.ts'
 import { badAnswer, toFailure } from './failures.ts'
 import { rawHeadersOf } from './raw-headers.ts'
 import { createRequestBody, noBody, type RequestBody } from './request-body.ts'
-
-/** All of the head of an answer. Bytes. */
-export const answerHeadBytesMax = 64 * 1024
 
 /** Answers of 1xx before the answer: each gives the app its time anew, and may go to a client that takes none of them. */
 export const informationalMax = 64

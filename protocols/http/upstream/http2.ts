@@ -12,10 +12,16 @@ import type { Writable } from 'node:stream'
 import type { Host } from '../../engine.ts'
 import type { Timer } from '../../kit/clock.ts'
 import { toSallyportError, type SallyportError } from '../../kit/errors.ts'
-import type { AppAnswer, AppCall, RawHeaders } from './app.ts'
+import {
+  answerFieldsMax,
+  answerHeadBytesMax,
+  type AppAnswer,
+  type AppCall,
+  type RawHeaders,
+} from './app.ts'
 import type { ConnectApp } from './connect.ts'
 import { badAnswer, toFailure, tooSlow } from './failures.ts'
-import { answerHeadBytesMax, informationalMax, type Outgoing } from './http1.ts'
+import { informationalMax, type Outgoing } from './http1.ts'
 import { createRequestBody, noBody, type RequestBody } from './request-body.ts'
 
 /** Of a stream's body so much may be on its way unread. Bytes. */
@@ -47,6 +53,8 @@ export function createHttp2(options: Http2Options): Http2 {
     const session = connectHttp2(`${options.scheme}://app.invalid`, {
       createConnection: () => socket,
       maxSessionMemory: connectionMemoryMax,
+      // And `:status`.
+      maxHeaderListPairs: answerFieldsMax + 1,
       settings: {
         enablePush: false,
         initialWindowSize: windowBytes,

@@ -10,7 +10,7 @@ import {
 import type { TLSSocket } from 'node:tls'
 import type { SallyportError } from '../../kit/errors.ts'
 import type { Limits } from '../../kit/limits.ts'
-import type { RawHeaders } from '../upstream/app.ts'
+import { answerHeadBytesMax, type RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
 import { AnswerDownstream } from './answer-downstream.ts'
 
@@ -34,6 +34,8 @@ export function serveHttp2(
   const session = performServerHandshake(socket, {
     maxHeaderListPairs: fieldsMax,
     maxSettings: 32,
+    // Of answers that were checked, and what the proxy says besides: past it all streams of the connection end.
+    maxSendHeaderBlockLength: 2 * answerHeadBytesMax,
     maxOutstandingPings: 4,
     maxSessionInvalidFrames: 20,
     maxSessionRejectedStreams: 50,
