@@ -34,9 +34,6 @@ import { linger } from './wire/linger.ts'
 import { requireAnswer } from './wire/require-answer.ts'
 import { HttpRefusal } from './wire/refusal.ts'
 
-/** Requests that wait on one connection of HTTP/1 for the answer to those before them. */
-const pipelinedMax = 64
-
 export const http: Engine = {
   name: 'http',
   defaultPort: 443,
@@ -136,10 +133,6 @@ class RequestQueue {
   }
 
   add(exchange: Exchange, open?: OpenWebSocket): void {
-    if (this.#waiting.length >= pipelinedMax) {
-      this.#socket.destroy()
-      return
-    }
     this.#waiting.push({ exchange, open })
     if (!this.#isBusy) this.#next()
   }

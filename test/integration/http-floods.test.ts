@@ -122,14 +122,22 @@ test('bodies that never come whole take no more streams than there are', async (
   await eventually(() => site.gate.records.every(({ outcomes }) => outcomes.length === 1))
 })
 
-test('requests without end in a row end their connection', async () => {
-  site.answer = (request) => void request.resume()
+test('requests without end in a row end their connection, once those that were taken are answered', async () => {
+  const held: (() => void)[] = []
+  site.answer = (request, response) => {
+    request.resume()
+    held.push(() => void response.end())
+  }
   const socket = await connect()
   socket.resume()
-  const closed = new Promise((resolve) => socket.once('close', resolve))
+  let isClosed = false
+  socket.once('close', () => (isClosed = true))
   socket.write(head('/row').repeat(10_000))
-  await closed
-  expect(site.reached.length).toBeLessThanOrEqual(1)
+  await eventually(() => {
+    for (const answer of held.splice(0)) answer()
+    return isClosed
+  })
+  expect(site.reached.length).toBeLessThanOrEqual(64)
 })
 
 test('half a request on each of many connections is not waited for', async () => {

@@ -35,9 +35,14 @@ interface Served {
   readonly listener: Http1Listener
   /** Requests that are not answered yet, in order. */
   readonly waiting: Http1Exchange[]
+  /** More came than may wait: what follows is read no more. */
+  isFull: boolean
 }
 
 const connections = new WeakMap<Duplex, Served>()
+
+/** Requests of one connection that are not answered yet. */
+const waitingMax = 64
 
 /** All lines of a head together; each resource has a limit of its own below this. */
 const headBytesMax = 264 * 1024
@@ -106,7 +111,7 @@ server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
 
 /** Serves a connection on which TLS is done. */
 export function serveHttp1(socket: TLSSocket, listener: Http1Listener): void {
-  connections.set(socket, { listener, waiting: [] })
+  connections.set(socket, { listener, waiting: [], isFull: false })
   server.emit('connection', socket)
 }
 
@@ -115,10 +120,28 @@ function arrived(
   response: ServerResponse,
   expectsContinue: boolean,
 ): void {
-  const served = connections.get(request.socket)
-  const exchange = new Http1Exchange(request, response, expectsContinue, served?.waiting)
-  served?.waiting.push(exchange)
-  served?.listener.request(exchange)
+  const { socket } = request
+  const served = connections.get(socket)
+  if (served === undefined || served.isFull) return
+  const { listener, waiting } = served
+  if (waiting.length >= waitingMax) {
+    served.isFull = true
+    // Those before it are answered, and their client may ask for the rest again (RFC 9112, 9.3.2).
+    waiting.at(-1)!.beLast()
+    // Not from within Node's parser.
+    setImmediate(() => stopParsing(socket))
+    return
+  }
+  const exchange = new Http1Exchange(request, response, expectsContinue, waiting)
+  waiting.push(exchange)
+  listener.request(exchange)
+}
+
+/** The parser lets go once somebody else listens. */
+function stopParsing(socket: Duplex): void {
+  socket.removeAllListeners('data')
+  socket.on('data', ignored)
+  socket.pause()
 }
 
 /** Behind a request that is not answered yet its Upgrade is ignored (RFC 9110, 7.8): the socket is still that answer's. */
@@ -213,6 +236,10 @@ class Http1Exchange implements Exchange {
 
   get isLast(): boolean {
     return !this.#response.shouldKeepAlive || this.#broken !== undefined
+  }
+
+  beLast(): void {
+    this.#response.shouldKeepAlive = false
   }
 
   goOn(): void {
