@@ -34,6 +34,7 @@ test('kill -9 in the middle of grants loses none that was acknowledged, and the 
         body: { file: { resources: [resourceNamed('orders-db')] } },
       })
     }
+    const before = acknowledged.size
     const state = { killed: false }
     const work = Array.from({ length: 4 }, async () => {
       while (!state.killed) {
@@ -55,7 +56,9 @@ test('kill -9 in the middle of grants loses none that was acknowledged, and the 
       }
     })
     const all = Promise.allSettled(work)
-    await sleep(systemClock, 300 + Math.random() * 700)
+    // In the middle of it, however slow this machine is.
+    await expect.poll(() => acknowledged.size - before).toBeGreaterThan(1)
+    await sleep(systemClock, Math.random() * 700)
     await control.end('SIGKILL')
     state.killed = true
     await all

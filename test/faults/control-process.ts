@@ -26,7 +26,8 @@ export interface ProcessOptions {
   readonly environment?: NodeJS.ProcessEnv
 }
 
-const startMsMax = 60_000
+/** For what hangs: a first start makes its store, which takes over a minute on a machine that others use. */
+const startMsMax = 180_000
 
 export function spawnControl({ directory, flags = [], environment = {} }: ProcessOptions) {
   const ready = join(directory, 'ready.json')
