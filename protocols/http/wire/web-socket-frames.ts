@@ -172,6 +172,9 @@ export class FrameReader {
     if (isControl) {
       if (!isFinal) throw new FrameError('a control frame in parts')
       if ((second & 0x7f) > 125) throw new FrameError('a control frame of more than 125 bytes')
+      if (opcode === opcodes.close && (second & 0x7f) === 1) {
+        throw new FrameError('half a close code')
+      }
     } else if (beginsMessage === (this.#message !== -1)) {
       throw new FrameError(
         beginsMessage ? 'a message within a message' : 'a continuation of nothing',
@@ -230,10 +233,9 @@ function readLength(bytes: Buffer, at: number, lengthBytes: number): number {
 /** RFC 6455, 5.2: "the minimal number of bytes MUST be used". Two readers that differ here would see two streams. */
 const notShortest = 'a length in more bytes than it takes'
 
-/** RFC 6455, 7.4. */
+/** RFC 6455, 7.4. The payload is empty, or has the two bytes of a code. */
 function closeCode(payload: Buffer): number | undefined {
   if (payload.length === 0) return undefined
-  if (payload.length === 1) throw new FrameError('half a close code')
   const code = payload.readUInt16BE(0)
   const isKnown = code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)
   if (isKnown || (code >= 3000 && code <= 4999)) return code
