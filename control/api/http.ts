@@ -9,8 +9,6 @@ const secret = z.string().regex(/^[A-Za-z0-9_-]{43}$/)
 
 /** Where a browser comes to from an app that it has no session of; `visit` is an `appVisit` of tokens.ts. */
 export const openAppPath = '/apps/open'
-/** Where it goes back to, on the app's host. */
-export const appFinishPath = '/.sallyport/finish'
 /** Where a browser signs out everywhere. */
 export const signOutPath = '/sign-out'
 

@@ -1,4 +1,4 @@
-import { appFinishPath } from '../api/http.ts'
+import { appFinishPath } from '../../protocols/kit/app-finish-path.ts'
 
 export interface AppPlace {
   readonly resource: string

@@ -7,18 +7,12 @@ import type { Place } from '../kit/roster.ts'
 import { toSallyportError, type SallyportError } from '../kit/errors.ts'
 import type { ActivityId, Cut, HttpTerms, Session } from '../session.ts'
 import { answerRefusal } from './downstream/answer.ts'
-import type { Asked } from './downstream/check.ts'
-import { isBeingCut, type HeldLease, type Leaseholder } from './downstream/held-lease.ts'
-import {
-  answerCut,
-  cutStatus,
-  LevelRefusal,
-  refusalWords,
-  warningHeaders,
-} from './downstream/refusal-words.ts'
-import { noteGone, RequestSource } from './observe.ts'
+import { isBeingCut, type Leaseholder } from './downstream/held-lease.ts'
+import { answerCut, cutStatus, refusalWords, warningHeaders } from './downstream/refusal-words.ts'
+import { noteGone } from './observe.ts'
 import { redactQuery } from './observe/redact-query.ts'
-import { requestHeaders } from './relay/request-headers.ts'
+import { appOf, appRequestOf, logFailure, reportRequest, type Admitted } from './relay/admitted.ts'
+import { bodyTooLarge, checkTerms } from './relay/check-terms.ts'
 import {
   announcesTrailers,
   answerHeaders,
@@ -28,75 +22,12 @@ import {
   statusTextOf,
 } from './relay/response-headers.ts'
 import { recordBodies, type BodyRecording } from './relay/record-bodies.ts'
-import { isAllowed } from './relay/rules.ts'
-import { openApp } from './upstream.ts'
 import { badAnswer } from './upstream/failures.ts'
-import type { App, AppAnswer, AppCall, AppRequest, RawHeaders } from './upstream/app.ts'
+import type { AppAnswer, AppCall, AppRequest, RawHeaders } from './upstream/app.ts'
 import type { Exchange } from './wire.ts'
 import { flushSoon } from './wire/flush-soon.ts'
 import { passingTrailers } from './wire/http1.ts'
 import { HttpRefusal, statusOf } from './wire/refusal.ts'
-
-/** Rules are held against each of its spellings. */
-const pathCharactersMax = 8_192
-
-const appKey = Symbol('app of a session')
-
-/** A request that the gate let in, and where it came from. */
-export interface Admitted {
-  readonly exchange: Exchange
-  readonly asked: Asked
-  readonly held: HeldLease
-  readonly host: Host
-  readonly remoteAddress: string
-  /** `Authorization` was evidence. */
-  readonly usesAuthorization: boolean
-}
-
-/** The app of a session; its first request makes it. */
-export function appOf(session: Session, host: Host): App {
-  return session.keep(appKey, () => openApp(session, host))
-}
-
-/** Why a request may not go to the app although its session is open. Throws `HttpRefusal`. */
-export function checkTerms({ exchange, asked, held }: Admitted, terms: HttpTerms): void {
-  if (asked.path.length > pathCharactersMax) {
-    throw new HttpRefusal(414, 'frame-too-large', 'the path is longer than any app’s')
-  }
-  const need = held.rules.needOf(exchange.method, asked.path)
-  if (!isAllowed(held.session.labels.level, need)) throw new LevelRefusal(need, held.session)
-  const { headers, body } = exchange
-  let bytes = 0
-  for (let at = 0; at < headers.length; at += 2) {
-    bytes += headers[at]!.length + headers[at + 1]!.length + 4
-  }
-  if (bytes > terms.limits.headerBytesMax) {
-    throw new HttpRefusal(431, 'frame-too-large', 'the header is larger than this app takes')
-  }
-  const { bodyBytesMax } = terms.limits
-  if (bodyBytesMax > 0 && typeof body === 'number' && body > bodyBytesMax) throw bodyTooLarge()
-}
-
-/** What the app is asked: the client's request, as it was audited. */
-export function appRequestOf(
-  { exchange, asked, held, remoteAddress, usesAuthorization }: Admitted,
-  terms: HttpTerms,
-): AppRequest {
-  return {
-    method: exchange.method,
-    target: exchange.target,
-    authority: asked.authority,
-    headers: requestHeaders(exchange.headers, {
-      assertion: held.session.assertion(),
-      remoteAddress,
-      authority: asked.authority,
-      port: asked.port,
-      withoutAuthorization: usesAuthorization || setsAuthorization(terms),
-      mayTrail: terms.version === '2',
-    }),
-    body: exchange.body,
-  }
-}
 
 /** Relays a request. Never throws: what goes wrong is answered. */
 export function relayRequest(admitted: Admitted): void {
@@ -357,43 +288,4 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     this.#outcome.durationUs = Math.round(elapsedMs * 1_000)
     this.#session.settle(this.#id, this.#outcome)
   }
-}
-
-/** What went wrong between the proxy and an app is for its operator too. */
-export function logFailure({ held, host }: Admitted, { code, message }: SallyportError): void {
-  const { sessionId, grantId, resource } = held.session.labels
-  const fields = { sessionId, grantId, resource, code, why: message }
-  host.log.warn(fields, 'a request failed at its app')
-}
-
-/** The record of a request; one too long for a record goes into a blob, whole. */
-export function reportRequest(
-  { exchange, held }: Admitted,
-  terms: HttpTerms,
-  { limits }: Host,
-): ActivityId {
-  const { session } = held
-  const source = new RequestSource({
-    method: exchange.method,
-    target: exchange.target,
-    upstream: session.upstream,
-    redactedParameters: terms.redactedParameters,
-  })
-  if (source.target.length > limits.inlineTextBytesMax) {
-    const blob = session.spill()
-    blob.write(Buffer.from(source.text))
-    source.spilled(blob.finish(), limits.inlineTextBytesMax)
-  }
-  return session.report(source)
-}
-
-function setsAuthorization({ credential }: HttpTerms): boolean {
-  const { kind } = credential
-  return kind === 'bearer' || kind === 'basic' || kind === 'oauth'
-}
-
-function bodyTooLarge(): HttpRefusal {
-  return new HttpRefusal(413, 'frame-too-large', 'the body is larger than this app takes', {
-    isLast: true,
-  })
 }

@@ -8,7 +8,8 @@ import { HttpRefusal, statusOf } from '../wire/refusal.ts'
 import { answerRefusal, wantsPage, type RefusalWords } from './answer.ts'
 import type { Asked } from './check.ts'
 import type { HeldLease } from './held-lease.ts'
-import { ownPaths, returnPath } from './return-path.ts'
+import { ownPaths } from './own-paths.ts'
+import { returnPath } from './return-path.ts'
 
 /** A session of a lower level than the request needs. */
 export class LevelRefusal extends HttpRefusal {

@@ -2,7 +2,8 @@
 import type { Level } from '../../session.ts'
 import { levels } from '../../session.ts'
 import { toSallyportError, type SallyportError } from '../../kit/errors.ts'
-import { relayRequest, type Admitted } from '../relay.ts'
+import { relayRequest } from '../relay.ts'
+import type { Admitted } from '../relay/admitted.ts'
 import { isAllowed } from '../relay/rules.ts'
 import { relayUpgrade } from '../relay/upgrade.ts'
 import type { Exchange } from '../wire.ts'
@@ -14,9 +15,9 @@ import { checkRequest, type Asked } from './check.ts'
 import type { ClientConnection } from './client-connection.ts'
 import { findEvidence, type Shown } from './evidence.ts'
 import type { HeldLease } from './held-lease.ts'
-import { beginVisit, refuseOwnPath, serveOwnPath } from './own-paths.ts'
+import { isOwnPath } from './own-paths.ts'
 import { answerCut, deniedWords, openLink, pageOf, strangerWords } from './refusal-words.ts'
-import { isOwnPath } from './return-path.ts'
+import { beginVisit, refuseOwnPath, serveOwnPath } from './serve-own-path.ts'
 
 /** Handles one request. Never throws and never rejects. `open` is there where a WebSocket is asked for. */
 export function handleRequest(

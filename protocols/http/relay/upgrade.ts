@@ -7,20 +7,14 @@ import { isBeingCut, type Leaseholder } from '../downstream/held-lease.ts'
 import { answerCut, cutStatus, refusalWords } from '../downstream/refusal-words.ts'
 import { noteGone } from '../observe.ts'
 import { redactQuery } from '../observe/redact-query.ts'
-import {
-  appOf,
-  appRequestOf,
-  checkTerms,
-  logFailure,
-  reportRequest,
-  type Admitted,
-} from '../relay.ts'
 import type { AppCall, AppRequest, AppUpgrade, RawHeaders } from '../upstream/app.ts'
 import { badAnswer } from '../upstream/failures.ts'
 import { fieldValue, fieldValues, lowerNames } from '../wire/fields.ts'
 import type { OpenWebSocket } from '../wire/http1.ts'
 import { HttpRefusal, malformed, statusOf } from '../wire/refusal.ts'
 import { webSocketAccept } from '../wire/web-socket-accept.ts'
+import { appOf, appRequestOf, logFailure, reportRequest, type Admitted } from './admitted.ts'
+import { checkTerms } from './check-terms.ts'
 import { answerHeaders, faultOfHead, isTooLarge, responseHeaders } from './response-headers.ts'
 import { relayWebSocket } from './web-socket.ts'
 

@@ -37,7 +37,7 @@ export interface WebSocketRelay {
 /** Once one side is gone, the other has so long. Milliseconds. */
 const closingMs = 10_000
 /** The record of the request that opened it has all of its target. */
-const targetCharactersMax = 1_000
+const recordedTargetCharactersMax = 1_000
 
 /**
  * Resolves when it is over and its record settled: both sides closed, or cut and its client told so, with 1008 and the reason. Never rejects.
@@ -68,7 +68,7 @@ class Relay {
   #isEnding = false
 
   constructor(between: WebSocketRelay) {
-    this.#between = { ...between, target: between.target.slice(0, targetCharactersMax) }
+    this.#between = { ...between, target: between.target.slice(0, recordedTargetCharactersMax) }
     this.#startMs = between.host.clock.monotonicMs()
     this.#recordedBytesLeft = between.host.limits.webSocketTextBytesMax
     const isRecorded = between.session.http?.recorded.webSocketText === true

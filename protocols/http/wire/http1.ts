@@ -6,6 +6,7 @@ import type { SallyportError } from '../../kit/errors.ts'
 import type { RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
 import { AnswerDownstream } from './answer-downstream.ts'
+import { BaseExchange } from './base-exchange.ts'
 import {
   fieldTokens,
   fieldValues,
@@ -167,7 +168,7 @@ function refusalFor({ code, message }: NodeJS.ErrnoException): HttpRefusal {
   }
 }
 
-class Http1Exchange implements Exchange {
+class Http1Exchange extends BaseExchange implements Exchange {
   readonly version: '1.0' | '1.1' | 'other'
   readonly method: string
   readonly target: string
@@ -176,16 +177,11 @@ class Http1Exchange implements Exchange {
   readonly body: number | 'chunked' | undefined
   readonly expectsContinue: boolean
   readonly source: IncomingMessage
-  isOver = false
-  givenUp: SallyportError | undefined
   readonly #response: ServerResponse
   /** Where it stands until it is over. */
   readonly #waiting: Http1Exchange[] | undefined
-  readonly #closeListeners: (() => void)[] = []
   #onBroken: ((refusal: HttpRefusal) => void) | undefined
   #broken: HttpRefusal | undefined
-  #onDrain: (() => void) | undefined
-  #awaitsDrain = false
   #isGathering = false
   /** What `end` was given while it gathered. */
   #endsWith: RawHeaders | undefined
@@ -196,6 +192,7 @@ class Http1Exchange implements Exchange {
     expectsContinue: boolean,
     waiting?: Http1Exchange[],
   ) {
+    super(response)
     const { httpVersion } = request
     this.version = httpVersion === '1.1' || httpVersion === '1.0' ? httpVersion : 'other'
     this.method = request.method ?? ''
@@ -211,15 +208,12 @@ class Http1Exchange implements Exchange {
     if (request.headers.upgrade !== undefined) response.shouldKeepAlive = false
     request.on('error', ignored)
     response.on('error', ignored)
-    // One listener for all: each of Node's would cost more than what it does here.
-    response.on('close', () => this.#closed())
   }
 
-  #closed(): void {
-    this.isOver = true
+  protected override closed(): void {
     const at = this.#waiting?.indexOf(this) ?? -1
     if (at >= 0) this.#waiting!.splice(at, 1)
-    for (const listener of this.#closeListeners.splice(0)) listener()
+    super.closed()
   }
 
   get downstream(): Exchange['downstream'] {
@@ -269,15 +263,6 @@ class Http1Exchange implements Exchange {
     else response.writeHead(status, how.statusText, fields)
   }
 
-  write(chunk: Buffer): boolean {
-    const goesOn = this.#response.write(chunk)
-    if (!goesOn && !this.#awaitsDrain) {
-      this.#awaitsDrain = true
-      this.#response.on('drain', () => this.#onDrain?.())
-    }
-    return goesOn
-  }
-
   flush(): void {
     if (!this.#isGathering) return
     this.#isGathering = false
@@ -321,14 +306,6 @@ class Http1Exchange implements Exchange {
   giveUp(why: SallyportError): void {
     this.givenUp ??= why
     this.source.socket.destroy()
-  }
-
-  onDrain(listener: () => void): void {
-    this.#onDrain = listener
-  }
-
-  onClose(listener: () => void): void {
-    this.#closeListeners.push(listener)
   }
 
   onBroken(listener: (refusal: HttpRefusal) => void): void {

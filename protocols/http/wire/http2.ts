@@ -13,6 +13,7 @@ import type { Limits } from '../../kit/limits.ts'
 import { answerHeadBytesMax, type RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
 import { AnswerDownstream } from './answer-downstream.ts'
+import { BaseExchange } from './base-exchange.ts'
 
 const { NGHTTP2_FLAG_END_STREAM: endStreamFlag } = constants
 
@@ -68,7 +69,7 @@ export function serveHttp2(
   return session
 }
 
-class Http2Exchange implements Exchange {
+class Http2Exchange extends BaseExchange implements Exchange {
   readonly version = '2'
   readonly isLast = false
   readonly method: string
@@ -78,13 +79,8 @@ class Http2Exchange implements Exchange {
   readonly body: number | 'chunked' | undefined
   readonly expectsContinue: boolean
   readonly source: ServerHttp2Stream
-  isOver = false
-  givenUp: SallyportError | undefined
   #bytesWritten = 0
-  readonly #closeListeners: (() => void)[] = []
   #trailers: RawHeaders = []
-  #onDrain: (() => void) | undefined
-  #awaitsDrain = false
   #waitsForTrailers = false
 
   constructor(
@@ -93,6 +89,7 @@ class Http2Exchange implements Exchange {
     flags: number,
     raw: readonly string[],
   ) {
+    super(stream)
     this.method = headers[':method'] ?? ''
     this.target = headers[':path'] ?? ''
     this.authority = headers[':authority']
@@ -102,12 +99,6 @@ class Http2Exchange implements Exchange {
     this.body = isEmpty ? undefined : length === undefined ? 'chunked' : Number(length)
     this.expectsContinue = headers.expect?.toLowerCase() === '100-continue'
     this.source = stream
-    stream.on('close', () => this.#closed())
-  }
-
-  #closed(): void {
-    this.isOver = true
-    for (const listener of this.#closeListeners.splice(0)) listener()
   }
 
   get downstream(): Exchange['downstream'] {
@@ -150,14 +141,9 @@ class Http2Exchange implements Exchange {
     this.#say(() => this.source.respond(withStatus(status, headers), options))
   }
 
-  write(chunk: Buffer): boolean {
+  override write(chunk: Buffer): boolean {
     this.#bytesWritten += chunk.length
-    const goesOn = this.source.write(chunk)
-    if (!goesOn && !this.#awaitsDrain) {
-      this.#awaitsDrain = true
-      this.source.on('drain', () => this.#onDrain?.())
-    }
-    return goesOn
+    return super.write(chunk)
   }
 
   flush(): void {}
@@ -198,14 +184,6 @@ class Http2Exchange implements Exchange {
   giveUp(why: SallyportError): void {
     this.givenUp ??= why
     this.abandon()
-  }
-
-  onDrain(listener: () => void): void {
-    this.#onDrain = listener
-  }
-
-  onClose(listener: () => void): void {
-    this.#closeListeners.push(listener)
   }
 
   /** A stream that cannot be read is reset by nghttp2, and so closed. */
