@@ -1,19 +1,42 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { ConsolePerson } from '../login/console-session.ts'
-import { markup, type Html } from './html.ts'
+import { Html, markup } from './html.ts'
 
 /** The pages' one look: a file of ours, under a name that changes with it. */
 export const styleSheet = readFileSync(new URL('style.css', import.meta.url))
 const digest = createHash('sha256').update(styleSheet).digest('hex').slice(0, 16)
 export const stylePath = `/assets/style-${digest}.css`
+/** The one script, within the pages that follow: their policy lets it run by what it is, and nothing else. */
+const script = readFileSync(new URL('follow.js', import.meta.url), 'utf8')
+const scriptDigest = createHash('sha256').update(script).digest('base64')
 
 export interface PageParts {
   readonly title: string
   readonly body: Html
   readonly person: ConsolePerson | undefined
-  /** Loads the page again, or goes on to a path of ours. */
-  readonly refresh?: { readonly afterSeconds: number; readonly path: string }
+  /** Goes on to a path of ours. */
+  readonly refresh?: Refresh
+  /** Waits here for what the path leads to: by the script, which changes only what changed; without one by loading the page again. */
+  readonly follow?: Refresh
+}
+
+interface Refresh {
+  readonly afterSeconds: number
+  readonly path: string
+}
+
+/** Content-Security-Policy of a page. */
+export function policyOf({ follow }: Pick<PageParts, 'follow'>): string {
+  return [
+    "default-src 'none'",
+    ...(follow === undefined ? [] : [`script-src 'sha256-${scriptDigest}'`, "connect-src 'self'"]),
+    "style-src 'self'",
+    'img-src data:',
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+  ].join('; ')
 }
 
 const mark = markup`<svg
@@ -32,12 +55,13 @@ const icon =
 
 const product = 'Sallyport'
 
-/** A whole page. Scripts there are none. */
-export function page({ title, body, person, refresh }: PageParts): string {
-  const again =
-    refresh === undefined
-      ? undefined
-      : markup`<meta http-equiv="refresh" content="${refresh.afterSeconds};url=${refresh.path}" />`
+/** A whole page. */
+export function page({ title, body, person, refresh, follow }: PageParts): string {
+  const main =
+    follow === undefined
+      ? markup`<main id="main">${body}</main>`
+      : markup`<main id="main" data-follow="${follow.path}" data-every-ms="${follow.afterSeconds * 1_000}">${body}</main>
+        <script>${Html.of([script], [])}</script>`
   const who =
     person === undefined
       ? undefined
@@ -49,7 +73,8 @@ export function page({ title, body, person, refresh }: PageParts): string {
         <title>${title === product ? product : `${title} · ${product}`}</title>
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <meta name="color-scheme" content="light dark" />
-        ${again}
+        ${refresh === undefined ? undefined : refreshed(refresh)}
+        ${follow === undefined ? undefined : markup`<noscript>${refreshed(follow)}</noscript>`}
         <link rel="icon" href="${icon}" />
         <link rel="stylesheet" href="${stylePath}" />
       </head>
@@ -58,7 +83,11 @@ export function page({ title, body, person, refresh }: PageParts): string {
         <header>
           <div><a class="brand" href="/">${mark}Sallyport</a>${who}</div>
         </header>
-        <main id="main">${body}</main>
+        ${main}
       </body>
     </html> `.toString()
+}
+
+function refreshed({ afterSeconds, path }: Refresh): Html {
+  return markup`<meta http-equiv="refresh" content="${afterSeconds};url=${path}" />`
 }

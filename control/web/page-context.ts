@@ -4,7 +4,7 @@ import type { Control } from '../control.ts'
 import { findConsoleSession, type ConsolePerson } from '../login/console-session.ts'
 import type { LoginContext } from '../login/login-context.ts'
 import { consoleCookie, readCookies } from './cookies.ts'
-import { page, type PageParts } from './layout.ts'
+import { page, policyOf, type PageParts } from './layout.ts'
 
 export interface PageContext {
   readonly control: Control
@@ -27,7 +27,11 @@ export function addressOf(request: FastifyRequest): string {
 }
 
 export function show(reply: FastifyReply, status: number, parts: PageParts): FastifyReply {
-  return reply.status(status).type('text/html; charset=utf-8').send(page(parts))
+  return reply
+    .status(status)
+    .header('content-security-policy', policyOf(parts))
+    .type('text/html; charset=utf-8')
+    .send(page(parts))
 }
 
 /** 303: whatever was asked, what follows is a GET (RFC 9110, 15.4.4). */

@@ -6,7 +6,7 @@ import { notFound } from '../refusals.ts'
 import { createRateLimit } from '../server/rate-limit.ts'
 import { problemOf } from '../server/problem-of.ts'
 import { homePage, welcomePage } from './home-page.ts'
-import { stylePath, styleSheet } from './layout.ts'
+import { policyOf, stylePath, styleSheet } from './layout.ts'
 import { addressOf, show, whoIsThere, type PageContext } from './page-context.ts'
 import { refusalPage } from './refusal-page.ts'
 import { registerApps } from './register-apps.ts'
@@ -23,14 +23,7 @@ declare module 'fastify' {
 const headers = {
   'strict-transport-security': 'max-age=31536000',
   'x-content-type-options': 'nosniff',
-  'content-security-policy': [
-    "default-src 'none'",
-    "style-src 'self'",
-    'img-src data:',
-    "form-action 'self'",
-    "base-uri 'none'",
-    "frame-ancestors 'none'",
-  ].join('; '),
+  'content-security-policy': policyOf({}),
   // To others nothing; to ourselves enough that browsers say where a form is from (Origin would else be null).
   'referrer-policy': 'same-origin',
   'cross-origin-opener-policy': 'same-origin',

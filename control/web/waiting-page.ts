@@ -1,4 +1,4 @@
-/** While a request waits for its approvals: the page loads itself again until somebody has decided. */
+/** While a request waits for its approvals: the page looks again by itself until somebody has decided. */
 import { formatDuration } from '../api/duration.ts'
 import type { AccessRequest } from '../api/request.ts'
 import type { ConsolePerson } from '../login/console-session.ts'
@@ -36,24 +36,34 @@ export function waitingPage(parts: {
                 <dd>${reason}</dd>`
         }
         <dt>Still needed</dt>
-        <dd>${left === 1 ? 'one yes' : `${left} times yes`} of ${namesOf(approvers)}</dd>
-        ${
-          yes.length === 0
-            ? undefined
-            : markup`<dt>Said yes</dt>
-                <dd>${yes.map(({ personEmail }) => personEmail).join(', ')}</dd>`
-        }
+        <dd>
+          <span role="status"
+            >${left === 1 ? 'one yes' : `${left} times yes`} of ${namesOf(approvers)}</span
+          >
+        </dd>
+        <dt>Said yes</dt>
+        <dd>
+          <span role="status"
+            >${yes.length === 0 ? 'nobody yet' : yes.map(({ personEmail }) => personEmail).join(', ')}</span
+          >
+        </dd>
         <dt>Ends unanswered</dt>
         <dd>in ${formatDuration(request.answerByMs - atMs)}</dd>
       </dl>
     </div>
+    <p
+      id="trouble"
+      class="trouble"
+      role="status"
+      data-words="Sallyport does not answer at the moment. This page keeps trying; your request waits all the same."
+    ></p>
     <h2>At a terminal</h2>
     <p>Whoever decides:</p>
     <pre>sally approve ${request.id}</pre>
     <p>To take it back:</p>
     <pre>sally withdraw ${request.id}</pre>
     <p><a href="${path}">Look again now</a></p>`
-  return { title, body, person, refresh: { afterSeconds: everySeconds, path } }
+  return { title, body, person, follow: { afterSeconds: everySeconds, path } }
 }
 
 function agoOf(sinceMs: number): string {

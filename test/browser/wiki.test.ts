@@ -160,11 +160,46 @@ test('a form that needs more is refused, and says how to get it', async () => {
   await look('ask-write')
 })
 
+/** A look of the page that waits, at where it waits. */
+const looked = () =>
+  page.waitForResponse((answer) => new URL(answer.url()).searchParams.get('asked') === '1')
+
+/** Focus and selection outlast that the page looks again, and that nothing answers. */
+async function staysInItsPlace(): Promise<void> {
+  await page.evaluate(`window.isSamePage = true
+    getSelection().selectAllChildren(document.querySelector('pre'))
+    document.querySelector('main p a').focus()
+    document.querySelector('dd').textContent = 'somewhat out of date'`)
+  const trouble = page.getByText('Sallyport does not answer at the moment')
+  await page.getByText('somewhat out of date').waitFor({ state: 'hidden' })
+  expect(await trouble.isVisible()).toBe(false)
+  await page.context().setOffline(true)
+  await trouble.waitFor()
+  await look('waiting-offline')
+  await page.context().setOffline(false)
+  await trouble.waitFor({ state: 'hidden' })
+  await looked()
+  const place = await page.evaluate(
+    `[window.isSamePage, document.activeElement.textContent, getSelection().toString()]`,
+  )
+  expect(place).toEqual([true, 'Look again now', expect.stringContaining('sally approve ')])
+  // Without scripts it loads itself again.
+  const plain = await browser.context.browser()!.newContext({
+    javaScriptEnabled: false,
+    storageState: await browser.context.storageState(),
+  })
+  const tab = await plain.newPage()
+  await tab.goto(page.url())
+  await tab.waitForRequest((request) => request.isNavigationRequest())
+  await plain.close()
+}
+
 test('the page waits for somebody’s yes, and goes back to the form', async () => {
   await ask('fix a typo')
   await heading('Waiting for access to wiki').waitFor()
   expect(await text()).toMatch(/one yes of .*leads/)
   await look('waiting')
+  await staysInItsPlace()
   const request = (await demo.sally('lead', 'requests', '--decide', '--ids')).stdout.trim()
   expect(request).toMatch(/^[0-9a-f-]{36}$/)
   expect((await demo.sally('dev', 'approve', request)).code).not.toBe(0)
