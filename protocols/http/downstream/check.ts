@@ -1,6 +1,7 @@
 import type { Exchange } from '../wire.ts'
 import { fieldValues, isFieldName, isFieldValue } from '../wire/fields.ts'
 import { HttpRefusal, malformed } from '../wire/refusal.ts'
+import { requestFieldsMax } from '../wire/request-head.ts'
 import { parseAuthority } from './authority.ts'
 
 /** What a request asks of whom, once nothing about it is in doubt. */
@@ -17,7 +18,6 @@ export interface Asked {
   readonly path: string
 }
 
-const fieldsMax = 256
 /** Path and query: secrets are looked for in all of it before it is recorded. */
 const targetCharactersMax = 65_536
 const methodPattern = /^[A-Z][A-Z-]{0,31}$/
@@ -71,8 +71,8 @@ export function checkRequest(
 }
 
 function checkFields({ headers, version }: Exchange): void {
-  if (headers.length / 2 > fieldsMax) {
-    throw new HttpRefusal(431, 'frame-too-large', `more than ${fieldsMax} header fields`, {
+  if (headers.length / 2 > requestFieldsMax) {
+    throw new HttpRefusal(431, 'frame-too-large', `more than ${requestFieldsMax} header fields`, {
       isLast: true,
     })
   }

@@ -7,14 +7,15 @@
  */
 import type { Duplex, Writable } from 'node:stream'
 import type { SallyportError } from '../../kit/errors.ts'
+import { requestFieldsMax } from '../wire/request-head.ts'
 
 /** Names and values in turn, as on the wire (RFC 9110, 5.3: order and repetition are kept). Latin-1. */
 export type RawHeaders = readonly string[]
 
 /** All of the head of an answer, and of what follows its body. Bytes. */
 export const answerHeadBytesMax = 64 * 1024
-/** Fields of a head of an answer: as many as a request may have. */
-export const answerFieldsMax = 256
+/** Fields of a head of an answer. */
+export const answerFieldsMax = requestFieldsMax
 
 /** A request as it was audited: nothing of it may be changed on the way but what is said here. */
 export interface AppRequest {

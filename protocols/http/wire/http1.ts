@@ -16,6 +16,7 @@ import {
   lowerNames,
 } from './fields.ts'
 import { HttpRefusal, malformed } from './refusal.ts'
+import { requestHeadBytesMax } from './request-head.ts'
 
 /** Who is told what comes on a connection. */
 export interface Http1Listener {
@@ -45,12 +46,9 @@ const connections = new WeakMap<Duplex, Served>()
 /** Requests of one connection that are not answered yet. */
 const waitingMax = 64
 
-/** All lines of a head together; each resource has a limit of its own below this. */
-const headBytesMax = 264 * 1024
-
 const server = createServer({
   insecureHTTPParser: false,
-  maxHeaderSize: headBytesMax,
+  maxHeaderSize: requestHeadBytesMax,
   // Deadlines are the connection's, by its clock.
   headersTimeout: 0,
   requestTimeout: 0,

@@ -14,12 +14,10 @@ import { answerHeadBytesMax, type RawHeaders } from '../upstream/app.ts'
 import type { AnswerHead, Exchange } from '../wire.ts'
 import { AnswerDownstream } from './answer-downstream.ts'
 import { BaseExchange } from './base-exchange.ts'
+import { requestFieldsMax, requestHeadBytesMax } from './request-head.ts'
 
 const { NGHTTP2_FLAG_END_STREAM: endStreamFlag } = constants
 
-/** As HTTP/1 here: nghttp2 counts each field 32 bytes larger than it is. */
-const headBytesMax = 264 * 1024
-const fieldsMax = 256
 /** Resets by the client at once, and then in a second: more is an attack (CVE-2023-44487). */
 const resetBurst = 1_000
 const resetRate = 33
@@ -33,7 +31,7 @@ export function serveHttp2(
   onExchange: (exchange: Exchange) => void,
 ): ServerHttp2Session {
   const session = performServerHandshake(socket, {
-    maxHeaderListPairs: fieldsMax,
+    maxHeaderListPairs: requestFieldsMax,
     maxSettings: 32,
     // Of answers that were checked, and what the proxy says besides: past it all streams of the connection end.
     maxSendHeaderBlockLength: 2 * answerHeadBytesMax,
@@ -47,7 +45,8 @@ export function serveHttp2(
     strictSingleValueFields: false,
     settings: {
       maxConcurrentStreams: limits.streamsMax,
-      maxHeaderListSize: headBytesMax,
+      // nghttp2 counts each field 32 bytes larger than it is.
+      maxHeaderListSize: requestHeadBytesMax,
       enablePush: false,
       enableConnectProtocol: false,
     },
