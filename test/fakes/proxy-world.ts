@@ -1,6 +1,8 @@
 /** A gate with everything behind it real but control, the disk, the certificates and the resource. */
 import { generateKeyPairSync } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
@@ -175,17 +177,19 @@ export const anywhere: Policy = {
 export interface WorldOptions {
   readonly limits?: Partial<Limits>
   readonly policy?: Policy
-  readonly stateDirectory: string
+  /** Default: one of its own, which goes when it is closed. */
+  readonly stateDirectory?: string
 }
 
-export async function createProxyWorld(options: WorldOptions) {
+export async function createProxyWorld(options: WorldOptions = {}) {
+  const directory = options.stateDirectory ?? mkdtempSync(join(tmpdir(), 'proxy-world-'))
   const clock = createTestClock()
   const signing = createSigningKey()
   const limits: Limits = { ...defaultLimits, ...options.limits }
   const view = createControlView(silentLog)
   const controlClock = createControlClock(clock)
   const freshness = await createFreshness({
-    directory: options.stateDirectory,
+    directory,
     realm: 'default',
     proxyId,
     view,
@@ -248,8 +252,8 @@ export async function createProxyWorld(options: WorldOptions) {
     }),
   )
   const fetched: string[] = []
-  mkdirSync(options.stateDirectory, { recursive: true })
-  const assertionKeys = loadAssertionKeys(options.stateDirectory)
+  mkdirSync(directory, { recursive: true })
+  const assertionKeys = loadAssertionKeys(directory)
   const shared = {
     spool,
     registry,
@@ -409,6 +413,11 @@ export async function createProxyWorld(options: WorldOptions) {
   }
   return {
     clock,
+    directory,
+    close(): void {
+      stopWatching()
+      if (options.stateDirectory === undefined) rmSync(directory, { recursive: true, force: true })
+    },
     /** As after a reload. */
     changePolicy(next: Policy): void {
       policy.current = next

@@ -1,6 +1,5 @@
 /** What a new policy means to what is open, and a broken one to everything. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Log } from '../../../protocols/engine.ts'
@@ -14,16 +13,11 @@ import {
   type ProxyWorld,
 } from '../../fakes/proxy-world.ts'
 
-let directory: string
 let world: ProxyWorld
 beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'follow-policy-'))
-  world = await createProxyWorld({ stateDirectory: directory })
+  world = await createProxyWorld()
 })
-afterEach(() => {
-  world.stopWatching()
-  rmSync(directory, { recursive: true, force: true })
-})
+afterEach(() => world.close())
 
 const [rule] = anywhere.secrets
 const here = [{ host: '127.0.0.1', port: 5432 }]
@@ -70,7 +64,7 @@ describe('a live session', () => {
 })
 
 describe('a policy file that is read again', () => {
-  const file = (): string => join(directory, 'policy.yaml')
+  const file = (): string => join(world.directory, 'policy.yaml')
   const rules = (references: string[]): string =>
     `secrets:\n${references.map((each) => `  - reference: "${each}"\n    addresses: ["a:1"]\n`).join('')}`
   function open() {

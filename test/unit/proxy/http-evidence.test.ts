@@ -1,7 +1,4 @@
 /** What browsers and programs show at an app: cookies that control signed, and API tokens. */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { resource as resourceShape } from '../../../control/api/resource.ts'
 import { signToken, verifyToken, type AppSessionClaims } from '../../../control/api/tokens.ts'
@@ -51,17 +48,12 @@ const policy: Policy = {
   ],
 }
 
-let directory: string
 let world: ProxyWorld
 beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'http-evidence-'))
-  world = await createProxyWorld({ stateDirectory: directory, policy })
+  world = await createProxyWorld({ policy })
   await world.feed({ kind: 'resource', resource: wiki })
 })
-afterEach(() => {
-  world.stopWatching()
-  rmSync(directory, { recursive: true, force: true })
-})
+afterEach(() => world.close())
 
 const http = { protocol: 'http', resource: 'wiki.access.test' } as const
 const lease = (evidence: Evidence, changes: object = {}) =>

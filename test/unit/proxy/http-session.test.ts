@@ -1,7 +1,6 @@
 /** What a session of HTTP has of its own: a signed identity for the app, terms that may change under it, secrets that are traded. */
 import { createPublicKey, verify } from 'node:crypto'
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createLocalJWKSet, jwtVerify } from 'jose'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -21,16 +20,11 @@ import {
   type ProxyWorld,
 } from '../../fakes/proxy-world.ts'
 
-let directory: string
 let world: ProxyWorld
 beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'http-session-'))
-  world = await createProxyWorld({ stateDirectory: directory })
+  world = await createProxyWorld()
 })
-afterEach(() => {
-  world.stopWatching()
-  rmSync(directory, { recursive: true, force: true })
-})
+afterEach(() => world.close())
 
 const decode = (part: string): Record<string, unknown> =>
   JSON.parse(Buffer.from(part, 'base64url').toString()) as Record<string, unknown>
@@ -88,12 +82,12 @@ describe('the signed identity', () => {
   })
 
   it('is signed by a private key that stays the same, and by nothing else', () => {
-    const file = join(directory, 'assertion.key')
+    const file = join(world.directory, 'assertion.key')
     expect(statSync(file).mode & 0o777).toBe(0o600)
-    expect(loadAssertionKeys(directory).kid).toBe(world.assertionKeys.kid)
+    expect(loadAssertionKeys(world.directory).kid).toBe(world.assertionKeys.kid)
     expect(Object.keys(world.assertionKeys.publicKey).sort()).toEqual(['crv', 'kty', 'x', 'y'])
     writeFileSync(file, 'not a key')
-    expect(() => loadAssertionKeys(directory)).toThrow(/no P-256 private key/)
+    expect(() => loadAssertionKeys(world.directory)).toThrow(/no P-256 private key/)
   })
 
   it('has its key published at the start, each day, and as soon as control is back', async () => {
@@ -180,7 +174,7 @@ describe('a resource of HTTP that changed', () => {
 
 describe('how a secret is shown', () => {
   const policyOf = (more = '') => {
-    const path = join(directory, 'policy.yaml')
+    const path = join(world.directory, 'policy.yaml')
     const rule = `reference: "sealed:wiki/*", addresses: ["wiki.internal:443"]${more}`
     writeFileSync(path, `secrets: [{ ${rule} }]`)
     return readPolicy(path)
@@ -263,7 +257,7 @@ describe('a resource without a secret', () => {
   )
 
   it('is reached only where the policy says, as any other', () => {
-    const path = join(directory, 'policy.yaml')
+    const path = join(world.directory, 'policy.yaml')
     writeFileSync(path, 'secrets: [{ reference: "none:wiki", addresses: ["wiki.internal:443"] }]')
     expect(bindSecret(readPolicy(path), none, 'read').reference).toBe('none:wiki')
     expect(() => bindSecret({ secrets: [] }, none, 'read')).toThrow(/no rule names/)

@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { SessionClosedMeta } from '../../../control/api/audit/format.ts'
@@ -21,16 +18,11 @@ import {
 } from '../../fakes/proxy-world.ts'
 
 const newer = '44444444-4444-4444-8444-444444444445'
-let directory: string
 let world: ProxyWorld
 beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'leases-'))
-  world = await createProxyWorld({ stateDirectory: directory })
+  world = await createProxyWorld()
 })
-afterEach(() => {
-  world.stopWatching()
-  rmSync(directory, { recursive: true, force: true })
-})
+afterEach(() => world.close())
 
 const lease = (changes: Partial<Arrival> = {}, personId = person): Promise<Session> =>
   world.leases.lease(world.arrival(changes, personId))

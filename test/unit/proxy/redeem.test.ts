@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { SallyportError } from '../../../protocols/kit/errors.ts'
 import type { Cut } from '../../../protocols/session.ts'
@@ -10,16 +7,11 @@ import { advanceUntil, createProxyWorld, person, type ProxyWorld } from '../../f
 const tokenId = '66666666-6666-4666-8666-666666666666'
 const token = `sp1_${'x'.repeat(32)}`
 
-let directory: string
 let world: ProxyWorld
 beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'redeem-'))
-  world = await createProxyWorld({ stateDirectory: directory })
+  world = await createProxyWorld()
 })
-afterEach(() => {
-  world.stopWatching()
-  rmSync(directory, { recursive: true, force: true })
-})
+afterEach(() => world.close())
 
 const shown = (changes: object = {}, text = token) => ({
   evidence: { kind: 'token' as const, token: text },

@@ -1,7 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { issueSshHostCertificate } from '../../../certs/issue-ssh-host.ts'
 import { issueSshPersonCertificate } from '../../../certs/issue-ssh-person.ts'
@@ -28,20 +25,15 @@ const address = '203.0.113.7'
 const authority = newSshAuthority('ssh-people')
 const hosts = newSshAuthority('ssh-hosts')
 
-let directory: string
 let world: ProxyWorld
 let key: SshKey
 
 beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'ssh-identity-'))
-  world = await createProxyWorld({ stateDirectory: directory })
+  world = await createProxyWorld()
   key = createSshKey()
   await world.feed({ kind: 'ssh-authorities', people: [sshPublicKeyLine(authority.publicKey)] })
 })
-afterEach(() => {
-  world.stopWatching()
-  rmSync(directory, { recursive: true, force: true })
-})
+afterEach(() => world.close())
 
 type PersonOptions = Parameters<typeof issueSshPersonCertificate>[1]
 
@@ -305,14 +297,14 @@ describe('an identity', () => {
     await letIn()
     await register()
     const identity = await identify(shown(key.publicKey))
-    const elsewhere = await createProxyWorld({ stateDirectory: join(directory, 'other') })
+    const elsewhere = await createProxyWorld()
     await elsewhere.feed({
       kind: 'ssh-authorities',
       people: [sshPublicKeyLine(authority.publicKey)],
     })
     const certificate = await certify()
     const others = await elsewhere.identification.identify(shown(certificate), address)
-    elsewhere.stopWatching()
+    elsewhere.close()
     const copy: Identity = { ...identity, [Symbol.dispose]() {} }
     for (const forged of [others, copy, Object.create(identity) as Identity]) {
       await expect(admitAs(forged)).rejects.toMatchObject({ code: 'evidence-invalid' })

@@ -1,7 +1,4 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { SessionClosedMeta } from '../../../control/api/audit/format.ts'
 import { resource as resourceShape, type Resource } from '../../../control/api/resource.ts'
@@ -78,17 +75,12 @@ const policy: Policy = {
   ],
 }
 
-let directory: string
 let world: ProxyWorld
 
 beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'ssh-session-'))
-  world = await createProxyWorld({ stateDirectory: directory, policy })
+  world = await createProxyWorld({ policy })
 })
-afterEach(() => {
-  world.stopWatching()
-  rmSync(directory, { recursive: true, force: true })
-})
+afterEach(() => world.close())
 
 async function open(resource = web1(), level: 'read' | 'write' = 'read'): Promise<LiveSession> {
   await world.feed({ kind: 'resource', resource })
