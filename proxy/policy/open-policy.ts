@@ -1,8 +1,8 @@
 /** The policy in use, and how it is read again. */
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { InvalidInput } from '../../control/api/problem.ts'
 import type { Log } from '../../protocols/engine.ts'
-import { SallyportError, toSallyportError } from '../../protocols/kit/errors.ts'
+import { toSallyportError } from '../../protocols/kit/errors.ts'
 import { readPolicy, type Policy } from './policy.ts'
 
 export interface OpenedPolicy {
@@ -18,11 +18,12 @@ export interface OpenedPolicy {
   onChange(listener: () => void): void
 }
 
-/** Throws `config-invalid`. */
+/** At the start no file, or an empty one, binds nothing; later it is one that somebody moved, or is about to write. Throws `config-invalid`. */
 export function openPolicy(policyFile: string, log: Log): OpenedPolicy {
   const listeners: (() => void)[] = []
   let [taken, failed, isBehind] = [0, 0, false]
-  let current = readPolicy(policyFile)
+  const { size } = statSync(policyFile, { throwIfNoEntry: false }) ?? { size: 0 }
+  let current: Policy = size === 0 ? { secrets: [] } : readPolicy(policyFile)
   const warnIfEmpty = (): void => {
     if (current.secrets.length > 0) return
     log.warn({ policyFile }, 'the policy binds no secret: nothing can be reached')
@@ -44,10 +45,6 @@ export function openPolicy(policyFile: string, log: Log): OpenedPolicy {
     },
     reload() {
       try {
-        // At the start no file is an empty policy; here it is one that somebody moved.
-        if (!existsSync(policyFile)) {
-          throw new SallyportError('config-invalid', `${policyFile}: there is no such file`)
-        }
         current = readPolicy(policyFile)
       } catch (error) {
         failed += 1

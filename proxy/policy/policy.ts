@@ -9,7 +9,6 @@
  *         tls: verify-full                       # at least this; default verify-full
  *         caFile: orders-ca.pem                  # default: the system's authorities
  *         levels: [read, write]                  # default: read
- *
  *         accounts: [orders_read]                # default: any that the resource names
  *
  * For HTTP a rule says how the secret is shown, as the resource does and to the letter: `credential: { kind: header, name: X-Api-Key }`. Without
@@ -20,7 +19,7 @@
  * counts that the rule and the resource both accept. `certificate:<name>` is a reference like any other, and so is a bastion's; a rule
  * for certificates alone may leave the servers to the resource, for nobody can use what a server is shown of one.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
@@ -28,6 +27,7 @@ import { level } from '../../control/api/names.ts'
 import { httpCredential, sshPublicKey, upstreamTls } from '../../control/api/resource.ts'
 import { InvalidInput } from '../../control/api/problem.ts'
 import { parseCertificate, splitPem } from '../split-pem.ts'
+import { SallyportError } from '../../protocols/kit/errors.ts'
 import { parseSshPublicKeyLine } from '../../protocols/kit/ssh-public-key.ts'
 import type { SshHostTrust } from '../../protocols/session.ts'
 import { parseYaml } from '../parse-yaml.ts'
@@ -99,15 +99,17 @@ const policyFile = z.strictObject({
         hostKeys: z.array(sshKey).max(32).default([]),
         hostAuthorities: z.array(sshKey).max(32).default([]),
       }),
+      'must be a list of rules; "secrets: []" binds nothing',
     )
-    .max(10_000)
-    .default([]),
+    .max(10_000),
 })
 
-/** Reads a policy; a missing file is the empty policy, which binds nothing. Throws `config-invalid`. */
+/**
+ * Reads a policy. Throws `config-invalid`, also where the file is not there or says nothing: whoever writes it may have emptied it first, and
+ * what binds nothing ends every session.
+ */
 export function readPolicy(path: string): Policy {
-  if (!existsSync(path)) return { secrets: [] }
-  const parsed = parseYaml(readFileSync(path, 'utf8'), path, policyFile)
+  const parsed = parseYaml(readText(path), path, policyFile)
   return {
     secrets: parsed.secrets.map((given, index) => {
       const { reference, caFile, serverName, hostKeys, hostAuthorities, ...rule } = given
@@ -121,6 +123,15 @@ export function readPolicy(path: string): Policy {
         ...(namesHosts ? { ssh: { hostKeys, hostAuthorities } } : {}),
       }
     }),
+  }
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    throw new SallyportError('config-invalid', `${path} cannot be read: ${why}`, { cause: error })
   }
 }
 

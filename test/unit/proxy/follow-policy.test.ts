@@ -63,6 +63,44 @@ describe('a live session', () => {
   })
 })
 
+describe('who is on the way in while the policy changes', () => {
+  const nothing: Policy = { secrets: [] }
+  const refusal = (admission: Promise<unknown>) =>
+    admission.then(
+      () => 'let in',
+      (error: unknown) => error,
+    )
+
+  it('is refused by the new one where control has not answered yet', async () => {
+    const token = await world.grantToken()
+    await world.feed({ kind: 'grant', token })
+    let answer: (() => void) | undefined
+    world.control.answer = () =>
+      new Promise((resolve) => {
+        answer = () => resolve({ kind: 'confirmed', token, position: world.view.position })
+      })
+    const refused = refusal(world.admit())
+    await turns()
+    world.changePolicy(nothing)
+    answer!()
+    expect(await advanceUntil(world, refused)).toMatchObject({ code: 'secret-not-bound' })
+  })
+
+  it('is cut by the new one where the feed is waited for', async () => {
+    const token = await world.grantToken()
+    world.control.answer = () =>
+      Promise.resolve({ kind: 'confirmed', token, position: world.view.position + 1 })
+    const refused = refusal(world.admit())
+    await expect.poll(() => world.registry.size).toBe(1)
+    world.changePolicy(nothing)
+    await world.feed()
+    expect(await advanceUntil(world, refused)).toMatchObject({
+      message: expect.stringContaining("the proxy's policy changed") as string,
+    })
+    expect(world.spool.events.map(({ type }) => type)).not.toContain('session-opened')
+  })
+})
+
 describe('a policy file that is read again', () => {
   const file = (): string => join(world.directory, 'policy.yaml')
   const rules = (references: string[]): string =>
@@ -108,16 +146,36 @@ describe('a policy file that is read again', () => {
     expect([policy.taken, policy.failed, policy.isBehind, changes()]).toEqual([1, 1, false, 1])
   })
 
-  it('changes nothing where it is gone, and everything where it is empty', () => {
+  // An editor, a copy or a template empties a file before it writes it.
+  it('changes nothing where it is gone or empty, and everything where it says that it binds nothing', () => {
     writeFileSync(file(), rules(['env:A']))
-    const { policy, said, references } = open()
+    const { policy, said, references, changes } = open()
     rmSync(file())
     policy.reload()
-    expect(references()).toEqual(['env:A'])
-    expect(said.at(-1)).toMatch(/there is no such file/)
+    expect(said.at(-1)).toMatch(/config-invalid.*no such file/)
+    for (const blank of ['', '\n \n', '# of proxy 1\n', '---\n', 'secrets:\n']) {
+      writeFileSync(file(), blank)
+      policy.reload()
+      expect(said.at(-1)).toMatch(
+        /config-invalid.*policy\.yaml.*must be a list of rules; .*secrets: \[\]/,
+      )
+    }
+    expect([references(), policy.failed, policy.isBehind, changes()]).toEqual([
+      ...[['env:A'], 6, true, 0],
+    ])
     writeFileSync(file(), 'secrets: []\n')
     policy.reload()
     expect(references()).toEqual([])
     expect(said.at(-1)).toMatch(/binds no secret/)
+  })
+
+  it.each([
+    ['not there', undefined],
+    ['empty', ''],
+  ])('binds nothing at the start where it is %s', (_, text) => {
+    if (text !== undefined) writeFileSync(file(), text)
+    const { said, references } = open()
+    expect(references()).toEqual([])
+    expect(said).toEqual([expect.stringMatching(/binds no secret/)])
   })
 })
