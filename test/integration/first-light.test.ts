@@ -150,7 +150,7 @@ describe('revocation', () => {
     const made = await grant('oncall', 'read', '10m')
     const count = 40
     const clients = Array.from({ length: count }, (_, index) =>
-      psql('oncall', `select pg_sleep(120), 'marker-revoked-${index}'`),
+      psql('oncall', `select pg_sleep(300), 'marker-revoked-${index}'`),
     )
     await eventually(
       () => sessionsOf(made.id),
