@@ -93,7 +93,7 @@ const standInNote: readonly string[] = [
 const shellTour: readonly string[] = [
   '# a shell: watched while it lasts, and replayed (with sally ssh-config --write also plain ssh, scp, rsync)',
   "SALLY_HOME=$dev sally request web1 --level read --for 10m --reason 'look at the log' --wait",
-  "SALLY_HOME=$dev sally connect web1 -- -tt 'cat README; timeout 6 tail -n 3 -f site/logs/access.log' & sleep 3",
+  "SALLY_HOME=$dev sally connect web1 -- -tt 'cat README; timeout 6 tail -n 3 -f site/logs/access.log' </dev/null & sleep 3",
   'session=$(SALLY_HOME=$auditor sally sessions --live --resource web1 --ids)',
   'SALLY_HOME=$auditor sally sessions watch $session; wait',
   'SALLY_HOME=$auditor sally replay $session',

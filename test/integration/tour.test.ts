@@ -1,7 +1,15 @@
 /** The five minutes of the README, run as they are written; only the port is the one that was free. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -120,4 +128,24 @@ test('every part says what it should', async () => {
   ]
   expect(said).toHaveLength(expected.length + 1)
   for (const [index, words] of expected.entries()) expect(said[index]).toMatch(words)
+})
+
+test('the shell is not stopped where a terminal runs it in the background', async () => {
+  // In a terminal every line with & is a job, and one that takes the terminal for itself is stopped.
+  const line = partsOfTour()
+    .join('')
+    .split('\n')
+    .find((each) => each.includes('-tt'))!
+  const job = line.replace('timeout 6', 'timeout 1').replace(/ sleep \d+$/, ' wait')
+  const script = join(directory, 'job.sh')
+  const named = `export dev='${join(directory, 'data/demo/homes/dev')}' PATH='${join(directory, 'control/cli')}':"$PATH"`
+  writeFileSync(script, `set -m\n${named}\n${job}\n`)
+  const environment = { HOME: join(directory, 'home'), NO_COLOR: '1' }
+  const seen = await run(
+    'script',
+    ['-qec', `timeout --foreground 30 bash '${script}'`, '/dev/null'],
+    environment,
+  )
+  expect(seen.stdout).toContain('you are viewer')
+  expect(seen.stdout).not.toContain('Stopped')
 })
