@@ -58,7 +58,7 @@ export function declareReplay(command: Command, cli: Cli): void {
           return
         }
         const played = { fromUs: fromMs * 1_000, speed, idleLimitUs: idleLimitMs * 1_000 }
-        await playInteractively(cli, pages, played, (bytes) => progress.update(`reading, ${bytes}`))
+        await playInteractively(cli, pages, played, progress)
       })
     })
 }

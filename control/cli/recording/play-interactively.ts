@@ -5,6 +5,7 @@ import type { RecordingView } from '../../api/recording-shapes.ts'
 import { restoreTerminal } from '../../terminal/harmless-output.ts'
 import type { Cli } from '../cli.ts'
 import { printable } from '../printable.ts'
+import type { Progress } from '../progress.ts'
 import { shortBytes } from '../show-time.ts'
 import { listenToKeys } from './keys.ts'
 import { Playback } from './playback.ts'
@@ -28,7 +29,7 @@ export async function playInteractively(
   cli: Cli,
   pages: AsyncIterable<FramePage>,
   { fromUs, speed, idleLimitUs }: PlayOptions,
-  reading: (bytes: string) => void,
+  progress: Progress,
 ): Promise<void> {
   const events: TerminalEvent[] = []
   let recording: RecordingView | undefined
@@ -42,7 +43,7 @@ export async function playInteractively(
       const event = translator.of(frame)
       if (event !== undefined) events.push(event)
     }
-    reading(shortBytes(bytes))
+    progress.update(`reading, ${shortBytes(bytes)}`)
     if (bytes > heldBytesMax) {
       throw new SallyportError('usage', 'the recording is too long to play', {
         clientMessage: `the recording has more than ${shortBytes(heldBytesMax)}: too much to play at once`,
@@ -50,6 +51,8 @@ export async function playInteractively(
       })
     }
   }
+  // From here on the terminal is the recording's.
+  progress.end()
   if (recording === undefined) return
   noteSize(cli, recording)
   await play(cli, recording, events, { fromUs, speed, idleLimitUs })

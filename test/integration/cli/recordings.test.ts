@@ -116,6 +116,13 @@ test('a replay shows what was shown, and nothing that a terminal would answer or
   expect(api.calls.filter(({ name }) => name === 'recordingRead')).toHaveLength(2)
 })
 
+test('what tells of the download is not drawn over the recording', async () => {
+  // It is shown from the first second on, and this takes two.
+  const seen = await onTerminal('replay 7b3f6b0e --recording 1 --speed 0.4')
+  expect(seen).toContain('needle')
+  expect(seen.slice(seen.indexOf('first'))).not.toContain('reading,')
+})
+
 test('keys: searched, sought, paused and left', async () => {
   const seen = await onTerminal('replay 7b3f6b0e --recording 1 --speed 0.1', [
     ['deploy@web1', '/'],
