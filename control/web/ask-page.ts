@@ -6,7 +6,7 @@ import type { LastEnd, LastRefusal } from '../apps/last-end.ts'
 import type { ConsolePerson } from '../login/console-session.ts'
 import { markup, type Html } from './html.ts'
 import type { PageParts } from './layout.ts'
-import { namesOf } from './words.ts'
+import { agoOf, namesOf } from './words.ts'
 
 export interface AskPageParts {
   readonly person: ConsolePerson
@@ -131,15 +131,15 @@ function option(value: string, text: string, selected: boolean): Html {
 
 function endNote({ lastEnd, atMs }: AskPageParts): Html | undefined {
   if (lastEnd === undefined) return undefined
-  const ago = formatDuration(atMs - lastEnd.atMs)
+  const ago = agoOf(atMs - lastEnd.atMs)
   if (lastEnd.revoked === undefined) {
     return markup`<p class="note warn">
-      Your <strong>${lastEnd.level}</strong> access ended ${ago} ago: its time was over.
+      Your <strong>${lastEnd.level}</strong> access ended ${ago}: its time was over.
     </p>`
   }
   const { by, reason } = lastEnd.revoked
   return markup`<p class="note warn">
-    Your <strong>${lastEnd.level}</strong> access was ended ${ago} ago by
+    Your <strong>${lastEnd.level}</strong> access was ended ${ago} by
     ${by}${reason === '' ? '.' : markup`: “${reason}”`}
   </p>`
 }

@@ -4,7 +4,7 @@ import type { AccessRequest } from '../api/request.ts'
 import type { ConsolePerson } from '../login/console-session.ts'
 import { markup } from './html.ts'
 import type { PageParts } from './layout.ts'
-import { namesOf } from './words.ts'
+import { agoOf, namesOf } from './words.ts'
 
 const everySeconds = 3
 
@@ -64,10 +64,6 @@ export function waitingPage(parts: {
     <pre>sally withdraw ${request.id}</pre>
     <p><a href="${path}">Look again now</a></p>`
   return { title, body, person, follow: { afterSeconds: everySeconds, path } }
-}
-
-function agoOf(sinceMs: number): string {
-  return sinceMs < 1_000 ? 'just now' : `${formatDuration(sinceMs)} ago`
 }
 
 /** After a form: a redirect from it to an app would be one of the form's, which its page does not allow. */

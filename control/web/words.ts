@@ -1,4 +1,9 @@
+import { formatDuration } from '../api/duration.ts'
 import { markup, type Html } from './html.ts'
+
+export function agoOf(sinceMs: number): string {
+  return sinceMs < 1_000 ? 'just now' : `${formatDuration(sinceMs)} ago`
+}
 
 /** People and groups as a list of names. */
 export function namesOf({

@@ -24,12 +24,15 @@ export const bearerOf = (token: string): HttpEvidence => ({
   headers: { authorization: `Bearer ${token}` },
 })
 
+/** `app` empty: the domain itself. */
+const nameOf = (app: string): string => (app === '' ? httpDomain : `${app}.${httpDomain}`)
+
 export const authorityOf = ({ httpPort }: HttpTarget, app: string): string =>
-  `${app}.${httpDomain}:${httpPort}`
+  `${nameOf(app)}:${httpPort}`
 
 const tlsOf = ({ caFile }: HttpTarget, app: string, { certificate }: HttpEvidence) => ({
   ca: readFileSync(caFile),
-  servername: `${app}.${httpDomain}`,
+  servername: nameOf(app),
   ...(certificate === undefined
     ? {}
     : { cert: certificate.certificatePem, key: certificate.keyPem }),

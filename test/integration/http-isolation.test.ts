@@ -167,6 +167,23 @@ test('a cut of one of them leaves the other on the same connection', async () =>
   events.close()
 })
 
+test('at the domain itself, a page says that apps have names', async () => {
+  const client = await openHttp2(stack, '', bearerOf(leadToken))
+  const older = openHttp1(stack, '', bearerOf(leadToken))
+  ends.push(
+    () => client.close(),
+    () => older.close(),
+  )
+  const page = await older.ask('/', { headers: { accept: 'text/html' } })
+  expect(page.status).toBe(404)
+  expect(page.text).toMatch(/Each app has a name of its own[^]*https:\/\/NAME\./)
+  const problem = await client.ask('/')
+  expect(problem.status).toBe(404)
+  expect(JSON.parse(problem.text)).toMatchObject({ code: 'name-missing' })
+  // It is no way to an app.
+  expect((await client.ask('/', { ':authority': authorityOf(stack, 'wiki') })).status).toBe(421)
+})
+
 test('a connection is for the host that TLS named: 421 for any other', async () => {
   const client = await openHttp2(stack, 'wiki', bearerOf(leadToken))
   const older = openHttp1(stack, 'wiki', bearerOf(leadToken))

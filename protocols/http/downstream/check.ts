@@ -123,6 +123,11 @@ function checkAuthority(
   }
   const authority = parseAuthority(text)
   if (authority === undefined) throw malformed('Host is no name')
+  if (authority.name === domain && (serverName ?? domain) === domain) {
+    throw new HttpRefusal(404, 'name-missing', 'each app has a name of its own, and this is none', {
+      hint: `Open https://NAME.${domain}, with the name of the app.`,
+    })
+  }
   const isOurs = authority.name.endsWith(`.${domain}`)
   if (!isOurs || (serverName !== undefined && serverName !== authority.name)) {
     throw new HttpRefusal(
