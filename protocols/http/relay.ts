@@ -3,6 +3,7 @@ import type { Writable } from 'node:stream'
 import { newOutcome } from '../activity.ts'
 import type { Host } from '../engine.ts'
 import type { Timer } from '../kit/clock.ts'
+import { passedThrough } from '../kit/passed-through.ts'
 import type { Place } from '../kit/roster.ts'
 import { toSallyportError, type SallyportError } from '../kit/errors.ts'
 import type { ActivityId, Cut, HttpTerms, Session } from '../session.ts'
@@ -115,6 +116,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     const { bodyBytesMax } = this.#terms.limits
     source.on('data', (chunk: Buffer) => {
       if (this.#isSettled) return
+      passedThrough(chunk.length)
       this.#outcome.bytesUp += chunk.length
       if (bodyBytesMax > 0 && this.#outcome.bytesUp > bodyBytesMax) {
         this.#refuse(bodyTooLarge())
@@ -188,6 +190,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   data(chunk: Buffer): boolean {
     // The body of a 205 is none (RFC 9110, 15.3.6).
     if (this.#isSettled || this.#outcome.tag === '205') return true
+    passedThrough(chunk.length)
     this.#outcome.bytesDown += chunk.length
     const isRecorded = this.#record('answer', chunk)
     if (this.#isSettled) return true

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { passedThrough } from './passed-through.ts'
 
 /** How a relay ended: which side closed or failed first, or what the proxy itself did. */
 export type RelayEnd =
@@ -69,6 +70,7 @@ export function relay(client: Socket, resource: Socket, handlers: RelayHandlers)
     resolve(end)
   }
   const onClient = (chunk: Buffer): void => {
+    passedThrough(chunk.length)
     try {
       handlers.fromClient(chunk)
     } catch (error) {
@@ -76,6 +78,7 @@ export function relay(client: Socket, resource: Socket, handlers: RelayHandlers)
     }
   }
   const onResource = (chunk: Buffer): void => {
+    passedThrough(chunk.length)
     try {
       handlers.fromResource(chunk)
       if (client.writableNeedDrain && !over) resourceValve.hold(valveReasons.other)
