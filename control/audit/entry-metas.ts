@@ -28,6 +28,7 @@ export const sessionOpenedMeta = z.object({
   durability: z.enum(['written', 'synced']),
   expiresAtMs: timeMs,
   admittedBy: z.enum(['control', 'lease']),
+  policyRule: text(512).exactOptional(),
 }) satisfies z.ZodType<SessionOpenedMeta>
 
 export const sessionCutMeta = z.object({

@@ -32,6 +32,8 @@ export interface BoundSecret {
 /** Where a level of a resource is reached and what its secret may be used for. */
 export interface Binding extends BoundSecret {
   readonly upstream: Upstream
+  /** Reference of the rule that binds it, as the policy has it. */
+  readonly rule: string
   /** What is dialled in the resource's stead. */
   readonly bastion?: BoundSecret
   /** Where the secret is traded for what the resource takes. */
@@ -86,7 +88,12 @@ export function bindSecret(policy: Policy, resource: Resource, level: Level): Bi
   if (ssh === undefined) {
     const { caPem } = rule
     const traded = oauth && { tokenUrl: oauth.tokenUrl, scope: oauth.scope, caPem }
-    return { ...bound, upstream, ...(traded === undefined ? {} : { oauth: traded }) }
+    return {
+      ...bound,
+      rule: rule.reference,
+      upstream,
+      ...(traded === undefined ? {} : { oauth: traded }),
+    }
   }
   const bastion = ssh.bastion && bindBastion(policy, resource, level, ssh.bastion)
   const sshUpstream: SshUpstream = {
@@ -95,6 +102,7 @@ export function bindSecret(policy: Policy, resource: Resource, level: Level): Bi
   }
   return {
     ...bound,
+    rule: rule.reference,
     upstream: { ...upstream, ssh: sshUpstream },
     ...(bastion === undefined ? {} : { bastion: bastion.bound }),
   }

@@ -273,6 +273,7 @@ export function createAuthorise(options: AuthoriseOptions): Authorise {
         durability: durabilityOf(resource, claims.level),
         expiresAtMs: session.claims.expiresAtMs,
         admittedBy: by,
+        policyRule: binding.rule,
       })
       await spool.commitNow('synced')
       session.throwIfCut()

@@ -87,6 +87,8 @@ export interface SessionOpenedMeta {
   expiresAtMs: number
   /** Whether control confirmed it, or a lease did. */
   admittedBy: 'control' | 'lease'
+  /** The reference of the rule in the proxy's policy that let the secret be used, as it stands there; absent: an older proxy. */
+  policyRule?: string
 }
 
 export interface SessionCutMeta {

@@ -55,7 +55,10 @@ describe('admission', () => {
       { grantId, personId: person, resource: 'orders-db' },
     ])
     expect(world.spool.events).toMatchObject([
-      { type: 'session-opened', meta: { account: 'reader', admittedBy: 'control' } },
+      {
+        type: 'session-opened',
+        meta: { account: 'reader', admittedBy: 'control', policyRule: 'fake:**' },
+      },
     ])
     expect(world.dialled).toHaveLength(1)
     const credential = await session.borrow()
