@@ -84,8 +84,9 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
     const opening = { config, identity: current, controlApi, closers, clock, log }
     const { spool, shipper } = await openAudit(opening)
     const lacking = shortcomings(config)
-    const warnings = Object.values(lacking).filter((each) => each !== undefined)
-    for (const warning of warnings) log.warn({}, warning)
+    const warnings = (): string[] =>
+      [...Object.values(lacking), policy.shortcoming].filter((each) => each !== undefined)
+    for (const warning of warnings()) log.warn({}, warning)
     const control = await openControlLink({
       controlUrl: config.controlUrl,
       directory: join(dataDir, 'state'),
@@ -199,7 +200,10 @@ export async function startProxy(options: StartOptions): Promise<RunningProxy> {
       get sessions() {
         return registry.size
       },
-      reloadPolicy: () => policy.reload(),
+      reloadPolicy() {
+        policy.reload()
+        control.tellWarnings()
+      },
       stop(drainMs = limits.drainMs) {
         isDraining = true
         stopping ??= drain({

@@ -72,6 +72,8 @@ export const feedEvent = z.discriminatedUnion('kind', [
 ])
 export type FeedEvent = z.infer<typeof feedEvent>
 
+const warnings = z.array(z.string().max(400)).max(16)
+
 export const toControl = z.discriminatedUnion('kind', [
   /** First message. `cursor`: the last position this proxy has on disk. */
   z.strictObject({
@@ -80,8 +82,10 @@ export const toControl = z.discriminatedUnion('kind', [
     version: z.string().max(64),
     bootEpoch: z.string().max(64),
     /** What its operator should mend, in sentences. */
-    warnings: z.array(z.string().max(400)).max(16).optional(),
+    warnings: warnings.optional(),
   }),
+  /** Another list than in `hello`. A control that does not know it ends the connection, and the next `hello` has them. */
+  z.strictObject({ kind: z.literal('warnings'), warnings }),
   /** Everything up to `position` is applied, and on disk. */
   z.strictObject({ kind: z.literal('applied'), position: z.int().nonnegative() }),
   /** What time has control? Answered at once, so that the way there and back bounds how far the clocks are apart. */

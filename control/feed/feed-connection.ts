@@ -58,6 +58,8 @@ export function serveFeedConnection(options: FeedConnectionOptions): FeedConnect
   let closed = false
   let confirms = 0
   let signing = false
+  let newest: readonly string[] = []
+  let isNoting = false
   let heardAtMs = clock.monotonicMs()
   let stopFollowing: (() => void) | undefined
   let timer: Timer | undefined
@@ -161,14 +163,27 @@ export function serveFeedConnection(options: FeedConnectionOptions): FeedConnect
     }
   }
 
+  /** One after the other, and of those that come meanwhile the newest alone. */
+  const note = (warnings: readonly string[]): void => {
+    newest = warnings
+    if (isNoting) return
+    isNoting = true
+    noteWarnings(control, peer.proxyId, warnings)
+      .catch((error: unknown) =>
+        log.warn({ proxyId: peer.proxyId, error: String(error) }, 'its warnings were not kept'),
+      )
+      .finally(() => {
+        isNoting = false
+        if (newest !== warnings) note(newest)
+      })
+  }
+
   const take = (message: ToControl): void => {
     if (message.kind === 'hello') {
       if (greeted) return close(1008, 'a second hello')
       greeted = true
       helloTimer.cancel()
-      noteWarnings(control, peer.proxyId, message.warnings ?? []).catch((error: unknown) =>
-        log.warn({ proxyId: peer.proxyId, error: String(error) }, 'its warnings were not kept'),
-      )
+      note(message.warnings ?? [])
       start(message.cursor).catch((error: unknown) => {
         log.error({ proxyId: peer.proxyId, error: String(error) }, 'a feed could not be started')
         close(1011, 'try again')
@@ -176,6 +191,10 @@ export function serveFeedConnection(options: FeedConnectionOptions): FeedConnect
       return
     }
     if (!greeted) return close(1008, 'hello comes first')
+    if (message.kind === 'warnings') {
+      note(message.warnings)
+      return
+    }
     if (message.kind === 'applied') {
       applied = Math.max(applied, message.position)
       return

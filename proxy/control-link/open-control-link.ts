@@ -1,4 +1,5 @@
 /** Everything between this proxy and control but the audit: view, journal, freshness, feed and confirmations, wired. */
+import { isDeepStrictEqual } from 'node:util'
 import type { Log } from '../../protocols/engine.ts'
 import type { Clock } from '../../protocols/kit/clock.ts'
 import type { Limits } from '../../protocols/kit/limits.ts'
@@ -19,8 +20,8 @@ export interface ControlLinkOptions {
   /** The spool's. */
   readonly bootEpoch: string
   readonly version: string
-  /** What its operator should mend: control shows it. */
-  readonly warnings: readonly string[]
+  /** What its operator should mend now: control shows it. */
+  readonly warnings: () => readonly string[]
   readonly onConfirmed: (durationMs: number) => void
   readonly clock: Clock
   readonly limits: Pick<Limits, 'confirmMs'>
@@ -34,6 +35,8 @@ export interface ControlLink {
   readonly controlClock: ControlClock
   readonly confirmations: Confirmations
   readonly link: Link
+  /** Tells control what there is to mend, if that is another than it was told. */
+  tellWarnings(): void
   close(): Promise<void>
 }
 
@@ -71,6 +74,7 @@ export async function openControlLink(options: ControlLinkOptions): Promise<Cont
     onViolation: (why) => link.drop(why),
     log,
   })
+  let told: string[] = []
   const link = openLink({
     controlUrl: options.controlUrl,
     tls: () => {
@@ -84,13 +88,14 @@ export async function openControlLink(options: ControlLinkOptions): Promise<Cont
     // Not before all is applied and written that the last connection brought: then the position is whole.
     hello: async () => {
       await reader.idle()
+      told = [...options.warnings()]
       return {
         kind: 'hello',
         cursor: view.position,
         version: options.version,
         bootEpoch: options.bootEpoch,
         // A control that does not know the word need not learn it for nothing.
-        ...(options.warnings.length === 0 ? {} : { warnings: [...options.warnings] }),
+        ...(told.length === 0 ? {} : { warnings: told }),
       }
     },
     onMessage: (message) => reader.take(message),
@@ -109,6 +114,12 @@ export async function openControlLink(options: ControlLinkOptions): Promise<Cont
     controlClock,
     confirmations,
     link,
+    tellWarnings() {
+      const warnings = [...options.warnings()]
+      // Without a link the next hello has them.
+      if (isDeepStrictEqual(warnings, told)) return
+      if (link.send({ kind: 'warnings', warnings }) === 'sent') told = warnings
+    },
     async close() {
       link.close()
       await reader.idle()

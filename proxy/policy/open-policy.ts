@@ -5,6 +5,9 @@ import type { Log } from '../../protocols/engine.ts'
 import { toSallyportError } from '../../protocols/kit/errors.ts'
 import { readPolicy, type Policy } from './policy.ts'
 
+const behind =
+  'its policy file has a mistake or is gone: the policy from before counts (the log says where; mend the file, then send SIGHUP)'
+
 export interface OpenedPolicy {
   readonly current: Policy
   /** Since the start, besides the first reading. */
@@ -12,6 +15,8 @@ export interface OpenedPolicy {
   readonly failed: number
   /** The file was broken when it was last read: the policy from before counts. */
   readonly isBehind: boolean
+  /** That in a sentence, for whoever looks at the proxies. */
+  readonly shortcoming: string | undefined
   /** Reads the file again. What is wrong with it goes to the log, and the policy stays whole as it was. */
   reload(): void
   /** Called in the same turn of the event loop in which another policy counts. */
@@ -42,6 +47,9 @@ export function openPolicy(policyFile: string, log: Log): OpenedPolicy {
     },
     get isBehind() {
       return isBehind
+    },
+    get shortcoming() {
+      return isBehind ? behind : undefined
     },
     reload() {
       try {

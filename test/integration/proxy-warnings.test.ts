@@ -68,6 +68,24 @@ test('without the binding log, metric, doctor and proxy list say so; with it non
   expect(await sally('proxy', 'list')).not.toMatch(warning)
 })
 
+test('a policy file that is behind is told of while the proxy runs, until it is mended', async () => {
+  const file = join(opened.site.paths.proxy, 'policy.yaml')
+  const warning = /policy file has a mistake[^]*the policy from before counts/
+  const reload = (text: string): void => {
+    writeFileSync(file, text)
+    process.kill(opened.pid('proxy'), 'SIGHUP')
+  }
+  reload('secrets: [\n')
+  const [check] = await eventually(checkedProxies, ([first]) => first?.state === 'warn')
+  expect(check!.detail).toMatch(warning)
+  expect(await sally('proxy', 'list')).toMatch(warning)
+  reload('secrets: []\n')
+  await eventually(checkedProxies, ([first]) => first?.state === 'ok')
+  expect(await sally('proxy', 'list')).not.toMatch(warning)
+  // By the same connection: nothing was taken for what it is not.
+  expect(opened.log('proxy')).not.toMatch(/the link to control is down/)
+})
+
 test('who is neither admin nor auditor is not told of proxies', async () => {
   const { home } = await opened.person('ann')
   const { output } = await run('control/cli/sally', ['doctor', '--json'], { SALLY_HOME: home })

@@ -140,10 +140,12 @@ describe('a policy file that is read again', () => {
     expect(references()).toEqual(['env:A'])
     expect([policy.taken, policy.failed, policy.isBehind, changes()]).toEqual([0, 1, true, 0])
     expect(said.at(-1)).toMatch(place)
+    expect(policy.shortcoming).toMatch(/the policy from before counts/)
     writeFileSync(file(), rules(['env:B']))
     policy.reload()
     expect(references()).toEqual(['env:B'])
     expect([policy.taken, policy.failed, policy.isBehind, changes()]).toEqual([1, 1, false, 1])
+    expect(policy.shortcoming).toBeUndefined()
   })
 
   // An editor, a copy or a template empties a file before it writes it.

@@ -116,6 +116,8 @@ afterEach(async () => {
   rmSync(directory, { recursive: true, force: true })
 })
 
+let warnings = ['mend it']
+
 async function open(confirmMs = 300): Promise<ControlLink> {
   control = await openControlLink({
     controlUrl: url,
@@ -123,7 +125,7 @@ async function open(confirmMs = 300): Promise<ControlLink> {
     identity: () => identity,
     bootEpoch: 'epoch',
     version: '0',
-    warnings: ['mend it'],
+    warnings: () => warnings,
     onConfirmed() {},
     clock: systemClock,
     limits: { confirmMs },
@@ -196,6 +198,26 @@ describe('the link to control', () => {
     say(connections[1], { kind: 'events', position: 9, events: [] })
     await until(() => first.view.position === 9)
     expect(first.view.resource('orders-db')).toBeUndefined()
+  })
+
+  it('tells what there is to mend once, when it becomes another, and in the next hello', async () => {
+    const link = await open()
+    await until(() => connections[0]?.messages.length === 1)
+    link.tellWarnings()
+    warnings = ['mend it', 'and that']
+    link.tellWarnings()
+    link.tellWarnings()
+    await until(() => connections[0]!.messages.length === 2)
+    expect(connections[0]!.messages[1]).toEqual({ kind: 'warnings', warnings })
+    // A control that does not know it ends the connection.
+    connections[0]!.socket.close(1008)
+    await until(() => connections[1]?.messages.length === 1)
+    link.tellWarnings()
+    expect(connections[1]!.messages[0]).toMatchObject({ kind: 'hello', warnings })
+    warnings = ['mend it']
+    link.tellWarnings()
+    await until(() => connections[1]!.messages.length === 2)
+    expect(connections[1]!.messages[1]).toEqual({ kind: 'warnings', warnings })
   })
 
   it('takes heartbeats: time and lease', async () => {
