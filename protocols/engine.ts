@@ -111,12 +111,12 @@ export interface Browsers {
   }): Promise<{ readonly url: string; readonly binding: Secret<string> }>
   /**
    * Trades the code for a session of this browser. Rejects with `evidence-invalid` (in the same words for every cause),
-   * `sign-in-unavailable` or `rate-limited`.
+   * `sign-in-unavailable` or `rate-limited`. Without a binding, from a browser that did not begin it, the code is only used up.
    */
   finish(visit: {
     readonly resource: string
     readonly code: Secret<string>
-    readonly binding: Secret<string>
+    readonly binding: Secret<string> | undefined
     readonly remoteAddress: string
   }): Promise<{ readonly cookie: Secret<string>; readonly expiresAtMs: number }>
   /** Where somebody signs out everywhere. */

@@ -39,6 +39,8 @@ const visitsPerSecond = 2
 const addressesMax = 10_000
 const guessesMax = 60
 const guessWindowMs = 60_000
+/** Of its own, and more: who spends the guesses of an address must not keep codes there that were shown wrongly. */
+const misplacedMax = 600
 /** 32 bytes, base64url. */
 const secretForm = /^[A-Za-z0-9_-]{43}$/
 
@@ -50,6 +52,9 @@ export function createBrowserSignIns(
   const { realm, proxyId, group, domain } = identity
   const buckets = new LRUCache<string, () => boolean>({ max: addressesMax })
   const guesses = createGuessLimit({ clock, perAddressMax: guessesMax, windowMs: guessWindowMs })
+  const misplaced = createGuessLimit({
+    ...{ clock, perAddressMax: misplacedMax, windowMs: guessWindowMs },
+  })
   const at = (path: string): string => new URL(path, consoleUrl).href
   const nameOf = (called: string): string => resourceNameOf(called, domain) ?? noName
 
@@ -68,10 +73,13 @@ export function createBrowserSignIns(
   }
 
   async function finish({ resource, code, binding, remoteAddress }: Visit) {
-    guesses.require(remoteAddress)
+    const counted = binding === undefined ? misplaced : guesses
+    counted.require(remoteAddress)
+    // One that fits no visit: control uses the code up.
+    const shown = binding?.reveal() ?? randomBytes(32).toString('base64url')
     try {
       const body = {
-        ...{ code: code.reveal(), binding: binding.reveal(), resource: nameOf(resource) },
+        ...{ code: code.reveal(), binding: shown, resource: nameOf(resource) },
         remoteAddress: plainAddress(remoteAddress),
       }
       if (!secretForm.test(body.code) || !secretForm.test(body.binding)) {
@@ -81,7 +89,7 @@ export function createBrowserSignIns(
       return { cookie: new Secret(session), expiresAtMs }
     } catch (error) {
       const refusal = wordsOf(error)
-      if (refusal.code === 'evidence-invalid') guesses.failed(remoteAddress)
+      if (refusal.code === 'evidence-invalid') counted.failed(remoteAddress)
       throw refusal
     }
   }

@@ -285,6 +285,23 @@ test('links lead to no other site, and no other app’s', async () => {
   await page.goto(`${wiki}/.sallyport/anything`)
   await heading('Nothing here').waitFor()
   await look('not-found')
+  // The refusal is of no origin, and leads back all the same.
+  await page.getByRole('link', { name: 'Open the app' }).click()
+  expect(await page.locator('#who').innerText()).toBe('dev@example.test')
+  const seenByApp = page.evaluate(`new Promise((done) => {
+    const other = open('/.sallyport/finish?code=${'a'.repeat(43)}&visit=01234567')
+    const look = () => {
+      try {
+        if (other.location.href !== 'about:blank') return done(other.location.href)
+      } catch (error) {
+        return done(error.name)
+      }
+      setTimeout(look, 20)
+    }
+    look()
+  })`)
+  expect(await seenByApp).toBe('SecurityError')
+  await page.context().pages().at(-1)!.close()
 })
 
 test('nobody is signed in by somebody else’s link', async () => {

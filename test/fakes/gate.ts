@@ -171,7 +171,7 @@ export function createFakeGate(options: FakeGateOptions): FakeGate {
           binding: new Secret(fakeBinding),
         }),
       finish({ code, binding, resource }) {
-        if (code.reveal() !== fakeCode || binding.reveal() !== fakeBinding) {
+        if (code.reveal() !== fakeCode || binding?.reveal() !== fakeBinding) {
           return Promise.reject(new SallyportError('evidence-invalid', 'another code or browser'))
         }
         const cookie = new Secret(`session-at-${resource}`)

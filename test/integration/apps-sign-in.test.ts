@@ -137,6 +137,28 @@ test('other sites may link here, and do nothing else', async () => {
   expect(headers['content-security-policy']).toContain("frame-ancestors 'none'")
 })
 
+test.each([
+  ['/', 200],
+  ['/sign-in', 303],
+  ['/sign-in/callback', 400],
+  [`/sign-in/callback?state=${'s'.repeat(43)}&code=c`, 403],
+  ['/sign-out', 200],
+  ['/apps/open', 400],
+  ['/apps/open?visit=x', 401],
+  ['/nowhere', 404],
+])('the console’s %s (%i) keeps to itself', async (path, status) => {
+  const { status: told, headers } = await apps.openTab().get(path, { accept: 'text/html' })
+  expect(told).toBe(status)
+  expect(headers).toMatchObject({
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    'referrer-policy': 'same-origin',
+    'cross-origin-opener-policy': 'same-origin',
+    'cross-origin-resource-policy': 'same-origin',
+    'content-security-policy': expect.stringMatching(/^default-src 'none'; style-src/) as string,
+  })
+})
+
 test('a session ends with its sign-in', async () => {
   const tab = apps.openTab()
   await tab.signIn('dev@example.test')

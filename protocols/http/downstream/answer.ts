@@ -42,6 +42,8 @@ export interface RefusalWords {
   readonly members?: Readonly<Record<string, string | number>>
   readonly headers?: RawHeaders
   readonly isLast?: boolean
+  /** The answer is of an origin of its own (CSP Level 3, 6.4.2), not of the app's. */
+  readonly isSandboxed?: boolean
 }
 
 /** Answers with an error, if nothing is sent yet; breaks the answer off otherwise. */
@@ -62,9 +64,10 @@ export function answerRefusal(
       ...(hint === undefined ? {} : adviceOf(hint, words.action !== undefined)),
       ...(words.action === undefined ? {} : { action: words.action }),
     }
-    answerPage(exchange, status, page, { headers, isLast })
+    answerPage(exchange, status, page, { headers, isLast, isSandboxed: words.isSandboxed })
     return
   }
+  if (words.isSandboxed === true) headers.push('content-security-policy', 'sandbox')
   const problem = {
     ...{ type: 'about:blank', title: STATUS_CODES[status], status },
     ...{ detail: lead, code: error.code },
@@ -85,9 +88,15 @@ export function answerPage(
     readonly headers?: RawHeaders
     readonly isLast?: boolean
     readonly formTargets?: readonly string[]
+    readonly isSandboxed?: boolean | undefined
   } = {},
 ): void {
-  const policy = ['content-security-policy', pagePolicy(more.formTargets)]
+  const rules = pagePolicy(more.formTargets)
+  // Not both: browsers open no sandboxed page that has an opener policy (HTML, 7.4.5).
+  const policy =
+    more.isSandboxed === true
+      ? ['content-security-policy', `${rules}; sandbox`]
+      : ['content-security-policy', rules, 'cross-origin-opener-policy', 'same-origin']
   answer(exchange, status, 'text/html; charset=utf-8', renderPage(page), {
     headers: [...policy, ...(more.headers ?? [])],
     isLast: more.isLast ?? false,

@@ -1,5 +1,5 @@
 /** What the proxy serves at an app's host: the way in and out of a browser's session, and its warnings. None of it reaches the app. */
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import type { Timer } from '../../kit/clock.ts'
 import { toSallyportError } from '../../kit/errors.ts'
 import { Secret } from '../../kit/secret.ts'
@@ -100,7 +100,7 @@ async function finish(
   const finished = gate.browsers.finish({
     ...{ resource, remoteAddress, code: new Secret(code) },
     // Shown by a browser that did not begin it, a code is used up: whoever did must not have it another way.
-    binding: new Secret(isKept ? binding : randomBytes(32).toString('base64url')),
+    binding: isKept ? new Secret(binding) : undefined,
   })
   if (!isKept) {
     await finished.then(ignored, ignored)
@@ -191,6 +191,7 @@ function sendEvents(exchange: Exchange, held: HeldLease, { gate, host }: ClientC
   exchange.onClose(() => held.counter.leave())
   exchange.head(200, [
     ...['content-type', 'text/event-stream', 'cache-control', 'no-store'],
+    ...['x-content-type-options', 'nosniff'],
     ...['access-control-allow-origin', originOf(gate.browsers.signOutUrl)],
     ...['access-control-allow-credentials', 'true', 'vary', 'origin'],
   ])
@@ -199,13 +200,14 @@ function sendEvents(exchange: Exchange, held: HeldLease, { gate, host }: ClientC
   if (held.ended !== undefined) holder.cut(held.ended)
 }
 
-/** A refusal of one of our paths. */
+/** A refusal of one of our paths. Its address may hold a code: no page of the app that opened the window is to read it there. */
 export function refuseOwnPath(exchange: Exchange, thrown: unknown): void {
   const error = toSallyportError(thrown)
   const action = { label: 'Open the app', href: '/' }
   const isSignIn = error.code.startsWith('evidence-')
   answerRefusal(exchange, error, {
     action,
+    isSandboxed: true,
     ...(isSignIn ? { title: 'This sign-in cannot go on' } : {}),
   })
 }

@@ -390,6 +390,11 @@ describe('a browser that has no session', () => {
     await finishMany()
     await finishMany()
     expect((await finishMany()).map((each) => each.code)).toContain('rate-limited')
+    // Shown in the wrong browser, a code is used up all the same.
+    const before = calls
+    const misplaced = { ...shown, code, binding: undefined }
+    expect((await refusal(browsers.finish(misplaced))).code).toBe('evidence-invalid')
+    expect(calls).toBe(before + 1)
     expect(calls).toBeLessThan(100)
   })
 })
