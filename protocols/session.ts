@@ -243,6 +243,8 @@ export interface Session extends AsyncDisposable {
   readonly http?: HttpTerms
   /** Aborts with a `Cut` as its reason. */
   readonly signal: AbortSignal
+  /** A cut was ordered: nothing passes any more, either way but for goodbyes. `signal` aborts once its record is written, this turn or the next. */
+  readonly isCut: boolean
   /** Over without a cut, as after a call upstream that threw: nothing begins under it any more. Of a cut `signal` tells. */
   readonly isOver: boolean
   /** Unix milliseconds of the grant's end, as it is now. */

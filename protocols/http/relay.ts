@@ -156,14 +156,19 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     this.#bodyTimer = clock.startTimer(limits.requestBodyMs, look)
   }
 
+  /** Nothing more of the app's passes: it is settled, or about to be told of its cut. */
+  get isOver(): boolean {
+    return this.#isSettled || this.#session.isCut
+  }
+
   informational(status: number, headers: RawHeaders): void {
-    if (!this.#isSettled && !this.#exchange.hasBegun && !isTooLarge(headers)) {
+    if (!this.isOver && !this.#exchange.hasBegun && !isTooLarge(headers)) {
       this.#exchange.informational(status, responseHeaders(headers))
     }
   }
 
   head(status: number, statusText: string, headers: RawHeaders, isWhole: boolean): void {
-    if (this.#isSettled) return
+    if (this.isOver) return
     const fault = faultOfHead(status, headers)
     if (fault !== undefined) {
       this.#fault(fault)
@@ -184,12 +189,12 @@ class RelayedRequest implements AppAnswer, Leaseholder {
       isWhole,
       gathers: true,
     })
-    flushSoon(exchange)
+    flushSoon(this)
   }
 
   data(chunk: Buffer): boolean {
     // The body of a 205 is none (RFC 9110, 15.3.6).
-    if (this.#isSettled || this.#outcome.tag === '205') return true
+    if (this.isOver || this.#outcome.tag === '205') return true
     passedThrough(chunk.length)
     this.#outcome.bytesDown += chunk.length
     const isRecorded = this.#record('answer', chunk)
@@ -210,8 +215,13 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     }
   }
 
+  /** What was kept back when it was cut is never sent. */
+  flush(): void {
+    if (!this.#session.isCut && !this.#exchange.isOver) this.#exchange.flush()
+  }
+
   end(trailers: RawHeaders): void {
-    if (this.#isSettled) return
+    if (this.isOver) return
     if (isTooLarge(trailers)) {
       this.#fault('too many trailers, or too large ones')
       return
@@ -229,7 +239,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
   }
 
   failed(error: SallyportError): void {
-    if (this.#isSettled) return
+    if (this.isOver) return
     this.#call = undefined
     logFailure(this.#admitted, error)
     this.#refuse(error)

@@ -47,6 +47,13 @@ export function openApp(session: Session, host: Host): App {
     })
   }
 
+  const close = (): void => {
+    http1.close()
+    http2?.close()
+  }
+  // However long clients take to hear of it, nothing is left of the way to the app.
+  session.signal.addEventListener('abort', close, { once: true })
+
   return {
     send(request, answer) {
       const hasBody = request.body !== undefined && request.body !== 0
@@ -57,10 +64,7 @@ export function openApp(session: Session, host: Host): App {
       const opening = openWebSocket(request, answer, recorded.webSocketText)
       return http1.beginUpgrade(outgoing(opening.request), opening.answer)
     },
-    [Symbol.dispose]() {
-      http1.close()
-      http2?.close()
-    },
+    [Symbol.dispose]: close,
   }
 }
 

@@ -126,6 +126,10 @@ export class LiveSession implements Session {
     return this.#cut === undefined && this.#closing === undefined
   }
 
+  get isCut(): boolean {
+    return this.#cut !== undefined
+  }
+
   get isOver(): boolean {
     return this.#closing !== undefined && this.#cut === undefined
   }
@@ -198,6 +202,7 @@ export class LiveSession implements Session {
     // nobody. The session's own sockets are gone long before.
     const mayCancel =
       cut !== undefined &&
+      this.#sockets.hasCancels &&
       !this.#isEnded &&
       this.#tools.clock.monotonicMs() - cut.beganMs <= this.#tools.limits.upstreamConnectMs
     if (cut === undefined ? this.#closing !== undefined : !mayCancel) {
@@ -293,8 +298,8 @@ export class LiveSession implements Session {
     if (!this.isLive) return false
     const pendingBytes = this.#forwarder.pendingBytes
     // What streams and sockets still hold, beyond what is dropped here, would pass after the cut.
-    const isHeld = this.#forwarder.stop() < pendingBytes || this.#sockets.isUpstreamQueued
-    if (isHeld) this.#sockets.destroyMain()
+    const isHeld = this.#forwarder.stop() < pendingBytes || this.#sockets.mayHoldUpstream
+    if (isHeld) this.#sockets.destroyWork()
     const { clock } = this.#tools
     const nowMs = clock.monotonicMs()
     this.#cut = {

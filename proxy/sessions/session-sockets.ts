@@ -15,10 +15,15 @@ export interface SessionSockets {
   attach(downstream: Downstream): () => void
   /** Whether something for the client waits in our own memory. */
   readonly isDownstreamQueued: boolean
-  /** Whether the socket that the session's work goes over holds something that the resource has not got. */
-  readonly isUpstreamQueued: boolean
-  /** The socket that the session's work goes over. */
-  destroyMain(): void
+  /**
+   * Whether what the session's work goes over may hold something that the resource has not got. That of a pool always may: TLS and
+   * frames lie on top of its sockets, and requests wait for them.
+   */
+  readonly mayHoldUpstream: boolean
+  /** Whether cancels are dialled after a cut. Who has a pool cancels by giving its connections up. */
+  readonly hasCancels: boolean
+  /** What the session's work goes over: its first socket, or all of a pool. */
+  destroyWork(): void
   /** The session is cut: what is dialled from here on is for cancels, which carry no work. */
   beginCancels(): void
   /** Ends towards the client and resolves once that side and the cancels have closed by themselves. */
@@ -35,13 +40,14 @@ export interface SessionSocketsOptions {
   /** Whether the policy lets the secret go to this IP address. */
   readonly allowsPeer: (address: string) => boolean
   readonly resource: string
-  /** Connections that the protocol's pool may have at a time. */
+  /** Connections that the protocol's pool may have at a time; 0: it has none. */
   readonly pooledMax: number
 }
 
 export function createSessionSockets(options: SessionSocketsOptions): SessionSockets {
   const { first, allowsPeer, resource } = options
   const socketsMax = dialsMax + options.pooledMax
+  const isPooled = options.pooledMax > 0
   const dials = new Set<Dial>([first])
   const cancels = new Set<Dial>()
   let firstIsTaken = false
@@ -109,10 +115,13 @@ export function createSessionSockets(options: SessionSocketsOptions): SessionSoc
     get isDownstreamQueued() {
       return downstreams.items().some(({ writableLength }) => writableLength > 0)
     },
-    get isUpstreamQueued() {
-      return (main?.writableLength ?? 0) > 0
+    get mayHoldUpstream() {
+      return isPooled || (main?.writableLength ?? 0) > 0
     },
-    destroyMain: () => first.destroy(),
+    hasCancels: !isPooled,
+    destroyWork() {
+      for (const dial of isPooled ? dials : [first]) dial.destroy()
+    },
     beginCancels() {
       isCut = true
       // Whoever asks from here on does not get the dial that was meant for the work.

@@ -80,6 +80,9 @@ export function createSharedSession(
     let givenBack: Promise<void> | undefined
     const { labels, upstream, ssh, http, signal } = session
     return {
+      get isCut() {
+        return session.isCut
+      },
       get isOver() {
         return session.isOver
       },

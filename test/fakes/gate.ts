@@ -53,7 +53,7 @@ export interface FakeRecording {
   ended: boolean
 }
 
-type Moving = 'isOver' | 'expiresAtMs' | 'warning'
+type Moving = 'isCut' | 'isOver' | 'expiresAtMs' | 'warning'
 
 export interface FakeSession extends Omit<Session, Moving> {
   readonly arrival: Arrival
@@ -70,8 +70,11 @@ export interface FakeSession extends Omit<Session, Moving> {
   /** Bytes that `forward` let go. */
   readonly forwardedBytes: number
   readonly downstreamBytes: number
+  /** The first half of a cut, as a proxy has it: nothing is forwarded any more, and nobody told yet. */
+  beginCut(): void
   cut(reason?: CutReason, message?: string, hint?: string): void
   notify(line: string): void
+  readonly isCut: boolean
   isOver: boolean
   expiresAtMs: number
   warning: string | undefined
@@ -283,6 +286,7 @@ function createFakeSession(
   let downstreamBytes = 0
   let end: { reason: EndReason; error?: Error } | undefined
   let opened = false
+  let isCut = false
   let disposing: Promise<void> | undefined
   let ownKey = ''
 
@@ -346,7 +350,7 @@ function createFakeSession(
     chunk: Buffer,
     run: (() => void) | undefined,
   ): boolean => {
-    if (abort.signal.aborted) return false
+    if (isCut) return false
     queue.push({ target, chunk, run })
     queuedBytes += chunk.length
     schedule()
@@ -436,6 +440,9 @@ function createFakeSession(
       things.set(key, found)
       return found as T
     },
+    get isCut() {
+      return isCut
+    },
     isOver: false,
     expiresAtMs: Number.MAX_SAFE_INTEGER,
     warning: undefined,
@@ -503,13 +510,17 @@ function createFakeSession(
     end(reason, error) {
       end ??= error === undefined ? { reason } : { reason, error }
     },
+    beginCut() {
+      isCut = true
+      queue = []
+      queuedBytes = 0
+    },
     cut(
       reason = 'grant-expired',
       message = 'your grant has ended',
       hint = 'ask for another with `sally request`',
     ) {
-      queue = []
-      queuedBytes = 0
+      session.beginCut()
       const cut: Cut = { reason, orderedAtMs: Date.now(), message, hint }
       abort.abort(cut)
       setTimeout(destroyAll, options.farewellMs ?? 100)

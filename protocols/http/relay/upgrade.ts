@@ -85,9 +85,11 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
     leave()
   })
 
+  /** Nothing more of the app's passes: it is settled, or about to be told of its cut. */
+  const isOver = (): boolean => isSettled || session.isCut
   const answer: AppUpgrade = {
     head(status, _statusText, headers) {
-      if (isSettled) return
+      if (isOver()) return
       const fault = faultOfHead(status, headers)
       if (fault !== undefined) {
         refuse(badAnswer(fault))
@@ -98,7 +100,7 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       exchange.head(status, answerHeaders(status, headers), { last: true })
     },
     data(chunk) {
-      if (isSettled || outcome.tag === '205') return true
+      if (isOver() || outcome.tag === '205') return true
       outcome.bytesDown += chunk.length
       session.countDownstream(chunk.length)
       // A refusal is short, and its client is here for it alone.
@@ -106,16 +108,17 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       return true
     },
     end() {
-      if (isSettled) return
+      if (isOver()) return
       settle()
       exchange.end()
     },
     failed(error) {
-      if (!isSettled) logFailure(admitted, error)
+      if (isOver()) return
+      logFailure(admitted, error)
       refuse(error)
     },
     switched(headers, app, appHead) {
-      if (isSettled) {
+      if (isOver()) {
         app.destroy()
         return
       }

@@ -147,7 +147,7 @@ class Relay {
   }
 
   #take(reader: FrameReader, chunk: Buffer): void {
-    if (this.#isEnding || chunk.length === 0) return
+    if (this.#isEnding || this.#between.session.isCut || chunk.length === 0) return
     try {
       reader.push(chunk)
     } catch (error) {
@@ -199,9 +199,10 @@ class Relay {
 
   /** One side closed: the other is told in the way of its transport, and waited for. */
   #end(): void {
-    if (this.#isEnding) return
-    this.#isEnding = true
     const { session, client, app } = this.#between
+    // A cut takes the app away before it says why.
+    if (this.#isEnding || session.isCut) return
+    this.#isEnding = true
     session.forwardCall(() => app.end())
     client.end()
     this.#leave()

@@ -28,6 +28,8 @@ export function createConnectApp(session: Session, host: Host): ConnectApp {
 
   return async (protocol) => {
     let opening: Socket | undefined
+    const giveUp = (): void => void opening?.destroy()
+    session.signal.addEventListener('abort', giveUp, { once: true })
     const late = Promise.withResolvers<never>()
     const deadline = host.clock.startTimer(host.limits.upstreamConnectMs, () => {
       late.reject(unanswered())
@@ -35,6 +37,7 @@ export function createConnectApp(session: Session, host: Host): ConnectApp {
     })
     try {
       opening = await Promise.race([session.connect(), late.promise])
+      session.signal.throwIfAborted()
       opening.setNoDelay(true)
       // Its owner is told in other ways; an error that nobody listens to would end the process.
       opening.on('error', () => {})
@@ -44,6 +47,7 @@ export function createConnectApp(session: Session, host: Host): ConnectApp {
       opening?.destroy()
       throw error
     } finally {
+      session.signal.removeEventListener('abort', giveUp)
       deadline.cancel()
       late.promise.catch(() => {})
     }

@@ -8,6 +8,7 @@ import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
 } from 'node:http2'
+import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import type { Host } from '../../engine.ts'
 import type { Timer } from '../../kit/clock.ts'
@@ -44,7 +45,7 @@ export interface Http2Options {
 }
 
 export function createHttp2(options: Http2Options): Http2 {
-  const sessions = new Set<ClientHttp2Session>()
+  const sessions = new Map<ClientHttp2Session, Socket>()
   let current: Promise<ClientHttp2Session> | undefined
   let isClosed = false
 
@@ -61,10 +62,10 @@ export function createHttp2(options: Http2Options): Http2 {
         maxHeaderListSize: answerHeadBytesMax,
       },
     })
-    sessions.add(session)
+    sessions.set(session, socket)
     session.on('error', () => {})
     session.on('close', () => sessions.delete(session))
-    if (isClosed) session.destroy()
+    if (isClosed) destroy(session, socket)
     return session
   }
 
@@ -103,9 +104,15 @@ export function createHttp2(options: Http2Options): Http2 {
     },
     close() {
       isClosed = true
-      for (const session of sessions) session.destroy()
+      for (const [session, socket] of sessions) destroy(session, socket)
     },
   }
+}
+
+/** With its socket first, what its streams still hold goes nowhere; by itself it would send that, and a goodbye. */
+function destroy(session: ClientHttp2Session, socket: Socket): void {
+  socket.destroy()
+  session.destroy()
 }
 
 /** One stream and its answer. */

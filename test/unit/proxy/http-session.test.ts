@@ -13,6 +13,7 @@ import { readPolicy } from '../../../proxy/policy/policy.ts'
 import { isSameWay } from '../../../proxy/sessions/same-way.ts'
 import { streamBytesMaxOf } from '../../../proxy/sessions/stream-bytes-max.ts'
 import {
+  anywhere,
   createProxyWorld,
   person,
   silentLog,
@@ -247,6 +248,58 @@ describe('how a secret is shown', () => {
     [{ kind: 'cookie' }, /policy\.yaml:1:.*credential\.kind/],
   ])('is no %j', (credential, words) => {
     expect(() => policyOf(shown(credential))).toThrow(words)
+  })
+})
+
+describe('a cut of a session with a pool', () => {
+  const open = async () => {
+    world.close()
+    const secrets = [{ ...anywhere.secrets[0]!, reference: 'none:wiki', matches: /^none:/ }]
+    world = await createProxyWorld({ policy: { secrets } })
+    const resource = app(
+      { credential: { kind: 'none' } },
+      {
+        ...{ name: 'orders-db', address: { host: '127.0.0.1', port: 5432 } },
+        ...{ tls: { mode: 'disable' }, levels: { read: { account: 'wiki', secret: 'none:wiki' } } },
+      },
+    )
+    await world.feed({ kind: 'resource', resource })
+    await world.feed({ kind: 'grant', token: await world.confirmGrant() })
+    const session = await world.admit({ protocol: 'http' })
+    const sockets = [await session.connect(), await session.connect(), await session.connect()]
+    session.opened(() => {})
+    const order = { reason: 'cut-by-admin', orderedAtMs: world.clock.wallMs(), detail: '' } as const
+    return { session, sockets, cut: () => world.registry.cut([session], order) }
+  }
+
+  it('takes all of its connections in that very call, for nobody sees what lies on top of them', async () => {
+    const { session, sockets, cut } = await open()
+    expect(session.isCut).toBe(false)
+    expect(cut()).toBe(1)
+    expect(session.isCut).toBe(true)
+    // Nobody was told yet.
+    expect(session.signal.aborted).toBe(false)
+    expect(sockets.map(({ destroyed }) => destroyed)).toEqual([true, true, true])
+    await session[Symbol.asyncDispose]()
+  })
+
+  it('takes connections with it that are on their way', async () => {
+    const { session, cut } = await open()
+    const late = session.connect()
+    cut()
+    expect(world.dialled).toHaveLength(4)
+    expect(world.dialled.every(({ destroyed }) => destroyed)).toBe(true)
+    await Promise.allSettled([late, session[Symbol.asyncDispose]()])
+  })
+
+  it('has no connection opened any more: a pool that dials again carries no cancel', async () => {
+    const { session, cut } = await open()
+    cut()
+    await expect(session.connect()).rejects.toMatchObject({ code: 'access-denied' })
+    await turns()
+    await expect(session.connect()).rejects.toMatchObject({ code: 'access-denied' })
+    expect(world.dialled).toHaveLength(3)
+    await session[Symbol.asyncDispose]()
   })
 })
 
