@@ -27,7 +27,7 @@ beforeAll(async () => {
   site = await startHttpSite({
     gate: { level: 'write' },
     limits: {
-      ...{ requestBodyMs: 1_000, lingerMs: 20_000, lingerBytesMax: 2 * bodyBytes },
+      ...{ requestBodyMs: 60_000, lingerMs: 20_000, lingerBytesMax: 2 * bodyBytes },
       // Some clients leave an idle connection of HTTP/2 open.
       ...{ requestHeadMs: 500, connectionIdleMs: 2_000, unadmittedMs: 2_000 },
     },
