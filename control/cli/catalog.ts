@@ -170,7 +170,7 @@ export const catalog: readonly CatalogEntry[] = [
   },
   {
     path: 'audit search',
-    summary: 'Find statements',
+    summary: 'Find statements and requests',
     load: async () => (await import('./commands/audit-search.ts')).declareAuditSearch,
   },
   {

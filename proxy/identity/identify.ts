@@ -125,7 +125,7 @@ const revokedWords: Readonly<Record<EvidenceFacts['kind'], readonly [string, str
   key: ['your SSH key was removed', 'sign in: sally login; or register it again'],
   login: ['your sign-in was ended', 'sign in again'],
   browser: ['you were signed out', 'sign in again'],
-  'api-token': ['your API token was revoked', 'make a new one: sally token create --scope apps'],
+  'api-token': ['your API token was revoked', 'make a new one: sally proxy-token'],
 }
 
 export function revokedError(

@@ -29,7 +29,7 @@ export function createRecheck(options: RecheckOptions) {
     if (expiresAtMs !== undefined && controlClock.leftMs(expiresAtMs) <= 0) {
       throw new SallyportError('evidence-expired', `${facts.kind} ${facts.serial} has ended`, {
         clientMessage: 'the time of what you signed in with is over',
-        hint: 'sign in again; or make a new token: sally token create --scope apps',
+        hint: 'sign in again; or make a new token: sally proxy-token',
       })
     }
   }

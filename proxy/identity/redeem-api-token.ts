@@ -80,7 +80,7 @@ const deniedAccess: ReadonlySet<string> = new Set([
 function refused(why: string): SallyportError {
   return new SallyportError('token-refused', `API token refused: ${why}`, {
     clientMessage: 'the API token was not accepted',
-    hint: 'it may be mistyped, ended, revoked or of another scope; make a new one: sally token create --scope apps',
+    hint: 'it may be mistyped, ended, revoked or of another scope; make a new one: sally proxy-token',
   })
 }
 

@@ -20,7 +20,7 @@ export function declareAuditSearch(command: Command, cli: Cli): void {
   command
     .argument(
       '[text]',
-      'part of the statement, or of what a terminal showed; upper and lower case are the same',
+      'part of the statement or request, or of what a terminal showed; upper and lower case are the same',
     )
     .option('--oldest', 'oldest first')
   addPageOptions(addFilterOptions(command)).action(
