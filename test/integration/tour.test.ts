@@ -132,14 +132,13 @@ test('every part says what it should', async () => {
 
 test('the shell is not stopped where a terminal runs it in the background', async () => {
   // In a terminal every line with & is a job, and one that takes the terminal for itself is stopped.
-  const line = partsOfTour()
-    .join('')
-    .split('\n')
-    .find((each) => each.includes('-tt'))!
-  const job = line.replace('timeout 6', 'timeout 1').replace(/ sleep \d+$/, ' wait')
+  const lines = partsOfTour().join('').split('\n')
+  const at = lines.findIndex((each) => each.includes('-tt'))
+  const [ask, line] = lines.slice(at - 1, at + 1)
+  const job = line!.replace('timeout 6', 'timeout 1').replace(/ sleep \d+$/, ' wait')
   const script = join(directory, 'job.sh')
   const named = `export dev='${join(directory, 'data/demo/homes/dev')}' PATH='${join(directory, 'control/cli')}':"$PATH"`
-  writeFileSync(script, `set -m\n${named}\n${job}\n`)
+  writeFileSync(script, `set -m\n${named}\n${ask}\n${job}\n`)
   const environment = { HOME: join(directory, 'home'), NO_COLOR: '1' }
   const seen = await run(
     'script',
