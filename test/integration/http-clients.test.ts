@@ -112,6 +112,10 @@ test('curl with a certificate; nobody gets in without anything', async () => {
   // What to do is said in words for programs of HTTP.
   expect(without.out.toString()).toMatch(/says who asks.*sally curl.*sally proxy-token/)
   expect(without.out.toString().toLowerCase()).toContain('www-authenticate: bearer')
+  const cropped = ['-i', '-H', 'Authorization: Bearer spa_cropped']
+  expect((await dev.curl('wiki', '/by-nobody', cropped, 'nobody')).out.toString()).toMatch(
+    /^HTTP\/2 401[^]*what Authorization holds is no token of Sallyport/,
+  )
   const wrong = ['-i', '-H', `Authorization: Bearer spa_${'x'.repeat(32)}`]
   expect((await dev.curl('wiki', '/by-nobody', wrong, 'nobody')).out.toString()).toMatch(
     /^HTTP\/2 401/,

@@ -74,8 +74,11 @@ export function deniedWords(
 /** Words for who shows nothing of themselves: a form that was sent too late, or a program. The gate knows nothing of either. */
 export function strangerWords({ headers, body }: Exchange): RefusalWords {
   if (!wantsPage(headers)) {
+    const other = fieldValue(headers, 'authorization') !== undefined
     return {
-      lead: 'nothing in this request says who asks',
+      lead: other
+        ? 'what Authorization holds is no token of Sallyport, and nothing else says who asks'
+        : 'nothing in this request says who asks',
       hint: 'use sally curl, or a token: curl -H "Authorization: Bearer $(sally proxy-token)"; client certificates are taken too',
     }
   }

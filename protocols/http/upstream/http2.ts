@@ -110,12 +110,12 @@ export function createHttp2(options: Http2Options): Http2 {
 }
 
 /**
- * With its socket first, what its streams still hold goes nowhere; by itself it would send that, and a goodbye. With a code, its streams end as
+ * With its socket first, what its streams still hold goes nowhere; by itself it would send that, and a goodbye. With an error, its streams end as
  * broken off, and half an answer is not taken for a whole one.
  */
 function destroy(session: ClientHttp2Session, socket: Socket): void {
   socket.destroy()
-  session.destroy(constants.NGHTTP2_CANCEL)
+  session.destroy(new Error('given up'), constants.NGHTTP2_CANCEL)
 }
 
 /** One stream and its answer. */

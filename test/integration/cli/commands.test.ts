@@ -74,6 +74,11 @@ describe('commands', () => {
       { state: 'revoked' },
     ],
     [
+      ['revoke', '0190aaaa-bbb2', '0190aaaa-bbb1', '0190aaaa-bbb2', '--reason', 'x'],
+      /revoked: dev@example\.test no longer has write[^]*revoked: dev@example\.test no longer has read/,
+      { items: [{ state: 'revoked' }, { state: 'revoked' }] },
+    ],
+    [
       ['sessions'],
       /55555555 +dev@example\.test +orders-db +read +live +\dm \d+s ago +\dm \d+s +3 +12 kB/,
       { items: [{ id: session.id }] },
