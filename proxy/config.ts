@@ -7,7 +7,7 @@
  *     logLevel: info
  *     limits: { idleMs: 3600000 }
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -17,7 +17,7 @@ import { engines } from '../protocols/index.ts'
 import { SallyportError } from '../protocols/kit/errors.ts'
 import { defaultLimits, type Limits } from '../protocols/kit/limits.ts'
 import { logLevels } from './observe/log.ts'
-import { parseYaml } from './parse-yaml.ts'
+import { readYaml } from './read-yaml.ts'
 
 export interface ListenAddress {
   readonly host: string
@@ -149,7 +149,7 @@ export function readConfig(
   const dataDir = given['data-dir'] ?? environment['SALLYPORT_PROXY_DATA'] ?? 'data/proxy'
   const file = given.config ?? join(dataDir, 'proxy.yaml')
   const fromFile: ProxySettings =
-    given.config !== undefined || existsSync(file) ? parseYaml(readText(file), file, settings) : {}
+    given.config !== undefined || existsSync(file) ? readYaml(file, settings) : {}
   const config = completeConfig({
     ...fromFile,
     ...definedOnly({
@@ -196,14 +196,6 @@ function readMetricsAddress(text: string): ListenAddress {
   const parsed = listenAddress.safeParse(text)
   if (!parsed.success) throw invalid(`--metrics ${text}: ${parsed.error.issues[0]!.message}`)
   return parsed.data
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (error) {
-    throw invalid(`${file}: ${error instanceof Error ? error.message : String(error)}`)
-  }
 }
 
 function definedOnly<T extends object>(values: T): { [K in keyof T]: Exclude<T[K], undefined> } {

@@ -8,8 +8,8 @@ import type { Place } from '../kit/roster.ts'
 import { toSallyportError, type SallyportError } from '../kit/errors.ts'
 import type { ActivityId, Cut, HttpTerms, Session } from '../session.ts'
 import { answerRefusal } from './downstream/answer.ts'
-import { isBeingCut, type Leaseholder } from './downstream/held-lease.ts'
-import { answerCut, cutStatus, refusalWords, warningHeaders } from './downstream/refusal-words.ts'
+import type { Leaseholder } from './downstream/held-lease.ts'
+import { cutStatus, refusalWords, warningHeaders } from './downstream/refusal-words.ts'
 import { noteGone } from './observe.ts'
 import { redactQuery } from './observe/redact-query.ts'
 import { appOf, appRequestOf, logFailure, reportRequest, type Admitted } from './relay/admitted.ts'
@@ -23,6 +23,7 @@ import {
   statusTextOf,
 } from './relay/response-headers.ts'
 import { recordBodies, type BodyRecording } from './relay/record-bodies.ts'
+import { tellCut } from './relay/tell-cut.ts'
 import { badAnswer } from './upstream/failures.ts'
 import type { AppAnswer, AppCall, AppRequest, RawHeaders } from './upstream/app.ts'
 import type { Exchange } from './wire.ts'
@@ -91,7 +92,8 @@ class RelayedRequest implements AppAnswer, Leaseholder {
     let request: AppRequest
     try {
       this.#id = reportRequest(admitted, this.#terms, host)
-      if (isBeingCut(this.#id, this.#session)) return
+      // Its holders will be told, this turn or the next, and answer then.
+      if (this.#session.isCut) return
       checkTerms(admitted, this.#terms)
       held.counter.enter()
       this.#isEntered = true
@@ -254,12 +256,7 @@ class RelayedRequest implements AppAnswer, Leaseholder {
       // Also what the app had ended and the client not yet taken.
       this.#exchange.abandon()
     } else if (!isTold) {
-      answerCut(this.#exchange, cut, this.#admitted.asked, this.#admitted.held)
-      // Our own answer: the session does not wait for a client that is slow to take it.
-      this.#detach()
-      const { clock, limits } = this.#admitted.host
-      const deadline = clock.startTimer(limits.lingerMs, () => this.#exchange.abandon())
-      this.#exchange.onClose(() => deadline.cancel())
+      tellCut(this.#admitted, cut, this.#detach)
     }
   }
 

@@ -53,7 +53,9 @@ export function createBrowserSignIns(
   const buckets = new LRUCache<string, () => boolean>({ max: addressesMax })
   const guesses = createGuessLimit({ clock, perAddressMax: guessesMax, windowMs: guessWindowMs })
   const misplaced = createGuessLimit({
-    ...{ clock, perAddressMax: misplacedMax, windowMs: guessWindowMs },
+    clock,
+    perAddressMax: misplacedMax,
+    windowMs: guessWindowMs,
   })
   const at = (path: string): string => new URL(path, consoleUrl).href
   const nameOf = (called: string): string => resourceNameOf(called, domain) ?? noName

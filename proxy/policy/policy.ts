@@ -27,10 +27,9 @@ import { level } from '../../control/api/names.ts'
 import { httpCredential, sshPublicKey, upstreamTls } from '../../control/api/resource.ts'
 import { InvalidInput } from '../../control/api/problem.ts'
 import { parseCertificate, splitPem } from '../split-pem.ts'
-import { SallyportError } from '../../protocols/kit/errors.ts'
 import { parseSshPublicKeyLine } from '../../protocols/kit/ssh-public-key.ts'
 import type { SshHostTrust } from '../../protocols/session.ts'
-import { parseYaml } from '../parse-yaml.ts'
+import { readYaml } from '../read-yaml.ts'
 
 export interface AddressRule {
   /** A host name or IP address, compared as text (lower case); or a network. */
@@ -109,7 +108,7 @@ const policyFile = z.strictObject({
  * what binds nothing ends every session.
  */
 export function readPolicy(path: string): Policy {
-  const parsed = parseYaml(readText(path), path, policyFile)
+  const parsed = readYaml(path, policyFile)
   return {
     secrets: parsed.secrets.map((given, index) => {
       const { reference, caFile, serverName, hostKeys, hostAuthorities, ...rule } = given
@@ -123,15 +122,6 @@ export function readPolicy(path: string): Policy {
         ...(namesHosts ? { ssh: { hostKeys, hostAuthorities } } : {}),
       }
     }),
-  }
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error)
-    throw new SallyportError('config-invalid', `${path} cannot be read: ${why}`, { cause: error })
   }
 }
 

@@ -67,6 +67,7 @@ test.each([
   expect(await status('/')).toBe(200)
   const session = site.gate.sessions[0]!
   session.report = () => {
+    session.beginCut()
     setImmediate(() => session.cut('grant-revoked'))
     return 0
   }

@@ -94,6 +94,7 @@ test.each([
   const before = site.reached.length
   const statuses = await inBetween((session) => {
     session.report = () => {
+      session.beginCut()
       setImmediate(() => session.cut())
       return 0
     }

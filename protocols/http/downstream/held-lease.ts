@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream'
 import type { Host } from '../../engine.ts'
 import { Roster, type Place } from '../../kit/roster.ts'
-import type { ActivityId, Cut, HttpRule, Session } from '../../session.ts'
+import type { Cut, HttpRule, Session } from '../../session.ts'
 import { countRequests, type RequestCounter } from '../relay/request-counter.ts'
 import { compileRules, type LevelRules } from '../relay/rules.ts'
 
@@ -115,12 +115,4 @@ export class HeldLease {
       () => {},
     )
   }
-}
-
-/**
- * Whether what `report` answered means that the session is cut, and its engine not told yet: each `Leaseholder` will be, in this turn of the
- * event loop, and answers then.
- */
-export function isBeingCut(id: ActivityId, { isOver }: Session): boolean {
-  return id === 0 && !isOver
 }

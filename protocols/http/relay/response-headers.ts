@@ -1,6 +1,7 @@
 import { remember } from '../../kit/remember.ts'
 import { sessionCookie } from '../downstream/evidence.ts'
 import { answerFieldsMax, answerHeadBytesMax, type RawHeaders } from '../upstream/app.ts'
+import { without } from '../upstream/raw-headers.ts'
 import { fieldTokens, isFieldName, isFieldValue, isOfOneHop, lowerNames } from '../wire/fields.ts'
 
 /** `Clear-Site-Data` would clear our session along with the app's. */
@@ -40,6 +41,8 @@ function hostOnly(value: string): string | undefined {
   return [pair, ...kept].join(';')
 }
 
+const ofBody = new Set(['content-length'])
+
 /**
  * What passes of the fields of an answer with this status: none says that a body follows where none may (RFC 9110, 8.6 and 15.3.6).
  * Chunks are of one hop in any case.
@@ -47,9 +50,7 @@ function hostOnly(value: string): string | undefined {
 export function answerHeaders(status: number, headers: RawHeaders): string[] {
   const passing = responseHeaders(headers)
   if (status !== 204 && status !== 205) return passing
-  const left = passing.flatMap((name, at) =>
-    at % 2 === 1 || name === 'content-length' ? [] : [name, passing[at + 1]!],
-  )
+  const left = without(passing, ofBody)
   if (status === 205) left.push('content-length', '0')
   return left
 }

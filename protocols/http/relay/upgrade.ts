@@ -3,12 +3,13 @@ import { newOutcome } from '../../activity.ts'
 import { toSallyportError, type SallyportError } from '../../kit/errors.ts'
 import type { ActivityId, Cut } from '../../session.ts'
 import { answerRefusal } from '../downstream/answer.ts'
-import { isBeingCut, type Leaseholder } from '../downstream/held-lease.ts'
-import { answerCut, cutStatus, refusalWords } from '../downstream/refusal-words.ts'
+import type { Leaseholder } from '../downstream/held-lease.ts'
+import { cutStatus, refusalWords } from '../downstream/refusal-words.ts'
 import { noteGone } from '../observe.ts'
 import { redactQuery } from '../observe/redact-query.ts'
 import type { AppCall, AppRequest, AppUpgrade, RawHeaders } from '../upstream/app.ts'
 import { badAnswer } from '../upstream/failures.ts'
+import { without } from '../upstream/raw-headers.ts'
 import { fieldValue, fieldValues, lowerNames } from '../wire/fields.ts'
 import type { OpenWebSocket } from '../wire/http1.ts'
 import { HttpRefusal, malformed, statusOf } from '../wire/refusal.ts'
@@ -16,6 +17,7 @@ import { webSocketAccept } from '../wire/web-socket-accept.ts'
 import { appOf, appRequestOf, logFailure, reportRequest, type Admitted } from './admitted.ts'
 import { checkTerms } from './check-terms.ts'
 import { answerHeaders, faultOfHead, isTooLarge, responseHeaders } from './response-headers.ts'
+import { tellCut } from './tell-cut.ts'
 import { relayWebSocket } from './web-socket.ts'
 
 /** Fields of the app's answer that belong to its own handshake. */
@@ -64,15 +66,8 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
       if (!exchange.hasBegun) outcome.tag = cutStatus
       settle()
       call?.abort()
-      if (exchange.hasBegun) {
-        exchange.abandon()
-        return
-      }
-      answerCut(exchange, cut, asked, held)
-      // Our own answer: the session does not wait for a client that sends on, or is slow to take it.
-      detach()
-      const deadline = host.clock.startTimer(host.limits.lingerMs, () => exchange.abandon())
-      exchange.onClose(() => deadline.cancel())
+      if (exchange.hasBegun) exchange.abandon()
+      else tellCut(admitted, cut, detach)
     },
   }
   const place = held.enter(holder)
@@ -149,7 +144,8 @@ export function relayUpgrade(admitted: Admitted, open: OpenWebSocket): void {
   let request: AppRequest
   try {
     id = reportRequest(admitted, terms, host)
-    if (isBeingCut(id, session)) return
+    // Its holders will be told, this turn or the next, and answer then.
+    if (session.isCut) return
     checkWebSocket(exchange.headers, asked.authority)
     checkTerms(admitted, terms)
     held.counter.enter()
@@ -186,7 +182,5 @@ function isOwnOrigin(origin: string, authority: string): boolean {
 }
 
 function handshakeFields(headers: RawHeaders): string[] {
-  return responseHeaders(headers).flatMap((name, at, all) =>
-    at % 2 === 1 || ofHandshake.has(name) ? [] : [name, all[at + 1]!],
-  )
+  return without(responseHeaders(headers), ofHandshake)
 }

@@ -1,14 +1,15 @@
+import { readFileSync } from 'node:fs'
 import { isNode, LineCounter, parseDocument } from 'yaml'
 import type { z } from 'zod'
 import { InvalidInput } from '../control/api/problem.ts'
+import { SallyportError } from '../protocols/kit/errors.ts'
 
 /** A configuration file; longer is none. */
 const characterMax = 1_000_000
 
-/**
- * Reads YAML against a shape. Throws `config-invalid` with the place of every mistake; `file` is what messages call it.
- */
-export function parseYaml<T extends z.ZodType>(text: string, file: string, shape: T): z.output<T> {
+/** Reads a file of YAML against a shape. Throws `config-invalid`, with the place of every mistake. */
+export function readYaml<T extends z.ZodType>(file: string, shape: T): z.output<T> {
+  const text = readText(file)
   if (text.length > characterMax)
     throw new InvalidInput('config-invalid', `${file} is too long`, [])
   const lines = new LineCounter()
@@ -39,6 +40,16 @@ export function parseYaml<T extends z.ZodType>(text: string, file: string, shape
       return { path: issue.path.join('.'), message: issue.message, ...place(offset) }
     }),
   )
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    const message = `${file} cannot be read: ${why}`
+    throw new SallyportError('config-invalid', message, { clientMessage: message, cause: error })
+  }
 }
 
 function mistakes(file: string, issues: InvalidInput['issues']): InvalidInput {
